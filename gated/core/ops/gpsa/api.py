@@ -1,0 +1,67 @@
+"""Public function of the op: docstring, checks, choice of form."""
+
+from __future__ import annotations
+
+import torch
+
+from gated.core.ops._checks import Shapes
+from gated.core.ops._op import Impl, declare
+from gated.errors import UserError
+
+OP = declare("gpsa", "reference", "chunk")
+
+
+def gpsa(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    position: torch.Tensor,
+    gate: torch.Tensor,
+    *,
+    grid: tuple[int, ...],
+    scale: float | None = None,
+    impl: Impl = "auto",
+) -> torch.Tensor:
+    """Gated positional self-attention: a content softmax mixed with a softmax over relative positions.
+
+    For every head (ConViT, arXiv 2103.10697, eq. 6 and 7), with ``r_ij = (dx, dy, dx^2 + dy^2)`` in patches::
+
+        A_ij  = (1 - sigmoid(gate)) softmax_j(scale q_i . k_j) + sigmoid(gate) softmax_j(position . r_ij)
+        out_i = sum_j A_ij v_j
+
+    Token ``n`` sits at row ``n // width`` and column ``n % width``; ``dx`` and ``dy`` point from ``i`` to ``j``.
+
+    Args:
+        q: queries ``[B, H, N, D]``.
+        k: keys ``[B, H, N, D]``.
+        v: values ``[B, H, N, E]``.
+        position: weights ``[H, 3]`` of ``(dx, dy, dx^2 + dy^2)``; computed with in fp32 or better.
+        gate: ``[H]``, before the sigmoid; 0 mixes half and half.
+        grid: ``(height, width)`` with ``height * width == N``.
+        scale: factor on the content scores, ``D ** -0.5`` by default.
+        impl: form to run; ``"auto"`` picks.
+
+    Returns:
+        ``[B, H, N, E]`` in the dtype of ``v``.
+
+    Raises:
+        UserError: a shape does not fit, the grid has another number of cells than there are tokens, or ``impl`` cannot
+            run here.
+
+    Example:
+        >>> q = k = v = torch.randn(1, 2, 6, 8)
+        >>> gpsa(q, k, v, torch.randn(2, 3), torch.ones(2), grid=(2, 3)).shape
+        torch.Size([1, 2, 6, 8])
+    """
+    shapes = Shapes(OP.name).check("q", q, "B H N D").check("k", k, "B H N D").check("v", v, "B H N E")
+    shapes.check("position", position, "H 3").check("gate", gate, "H")
+    if len(grid) != 2 or grid[0] * grid[1] != q.shape[2]:
+        raise UserError(
+            f"{OP.name}: the grid does not fit the tokens",
+            expected=f"grid=(height, width) with height * width = N = {q.shape[2]}",
+            found=f"grid={tuple(grid)}",
+            hint="leave tokens that have no place on the grid (a class token) out of this op",
+        )
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    out: torch.Tensor = OP.pick(impl, q.device)(q, k, v, position, gate, grid=tuple(grid), scale=scale)
+    return out

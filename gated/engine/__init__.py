@@ -1,0 +1,1 @@
+"""What the tasks share of Lightning: training module, data module, run folder, checkpoints, report."""
