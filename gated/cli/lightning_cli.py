@@ -69,6 +69,8 @@ class GatedCLI(LightningCLI):
         return super().instantiate_trainer(**kwargs)
 
 
+_TOP_LEVEL = ("config", "model", "data", "trainer", "seed_everything", "resume", "init_from", "out", "name", "ckpt", "print_config")
+
 _ABOUT = {
     "fit": "Train a network on your data, or go on with a run.",
     "validate": "Judge a checkpoint on the validation part of your data.",
@@ -100,8 +102,11 @@ def run_lightning(argv: list[str], *, task: str, links: Links = ()) -> int:
     rest, name = _named_configs(rest, task)
     try:
         cli = GatedCLI(stage, task, name, links, rest)
-    except (ArgumentError, TypeError) as error:
-        raise explain_parser_error(error, f"gated {task} {stage}") from error
+    except (ArgumentError, TypeError, ValueError) as error:
+        explained = explain_parser_error(error, f"gated {task} {stage}", _TOP_LEVEL)
+        if explained is None:
+            raise
+        raise explained from error
     return _fit(cli) if stage == "fit" else _judge(cli, stage)
 
 
