@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
+import argparse
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
@@ -18,6 +17,7 @@ from gated.engine.checkpoint import load, load_strictly, read_lightning
 from gated.engine.data import GatedDataModule
 from gated.engine.files import existing_file
 from gated.engine.module import GatedModule
+from gated.engine.quiet import quiet
 from gated.engine.run import Run, command_line, find_last
 from gated.errors import UserError
 
@@ -45,12 +45,17 @@ class GatedCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add our own options, and the links from what the data knows to what the network must be told."""
-        if self.stage == "fit":
-            parser.add_argument("--resume", type=str | None, default=None, help="checkpoint to go on from, or 'last'")
-            parser.add_argument("--init_from", type=str | None, default=None, help="checkpoint to take the weights of")
-            parser.add_argument("--out", type=str, default="runs", help="folder of all runs")
-            parser.add_argument("--name", type=str, default=self.name, help="name of the run")
-        else:
+        fit_only = {
+            "resume": (None, "checkpoint to go on from, or 'last'"),
+            "init_from": (None, "checkpoint to take the weights of"),
+            "out": ("runs", "folder of all runs"),
+            "name": (self.name, "name of the run"),
+        }
+        for option, (default, text) in fit_only.items():
+            # the config that a run saves holds them all, and `test -c run/config.yaml` must read it
+            shown = text if self.stage == "fit" else argparse.SUPPRESS
+            parser.add_argument(f"--{option}", type=str | None, default=default, help=shown)
+        if self.stage != "fit":
             parser.add_argument("--ckpt", type=str, required=True, help="checkpoint to judge")
         for source, target in self.links:
             parser.link_arguments(source, target, apply_on="instantiate")
@@ -94,20 +99,20 @@ def run_lightning(argv: list[str], *, task: str, links: Links = ()) -> int:
         UserError: anything the user can mend.
     """
     stage, *rest = argv
-    _quieten()
     for package in (f"tasks.{task}", f"tasks.{task}.models", "gated.core.mixers"):
         module = import_module(package)
         for public in module.__all__:
             getattr(module, public)  # so that short class names such as `--model Classifier` are known
     rest, name = _named_configs(rest, task)
-    try:
-        cli = GatedCLI(stage, task, name, links, rest)
-    except (ArgumentError, TypeError, ValueError) as error:
-        explained = explain_parser_error(error, f"gated {task} {stage}", _TOP_LEVEL)
-        if explained is None:
-            raise
-        raise explained from error
-    return _fit(cli) if stage == "fit" else _judge(cli, stage)
+    with quiet():
+        try:
+            cli = GatedCLI(stage, task, name, links, rest)
+        except (ArgumentError, TypeError, ValueError) as error:
+            explained = explain_parser_error(error, f"gated {task} {stage}", _TOP_LEVEL)
+            if explained is None:
+                raise
+            raise explained from error
+        return _fit(cli) if stage == "fit" else _judge(cli, stage)
 
 
 def _fit(cli: GatedCLI) -> int:
@@ -158,12 +163,3 @@ def _named_configs(argv: list[str], task: str) -> tuple[list[str], str]:
 def _dashes(word: str) -> str:
     """Accept ``--init-from`` for ``--init_from``: the rest of the command line uses dashes."""
     return word.replace("--init-from", "--init_from", 1) if word.startswith("--init-from") else word
-
-
-def _quieten() -> None:
-    """Silence what Lightning says at every start and nobody acts on."""
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", module=r"lightning\..*")
-
-

@@ -9,6 +9,7 @@ import torch
 from gated.errors import UserError, did_you_mean
 
 SOURCES = {
+    "clearvoice/mossformer2": "tasks.speech.convert:from_clearvoice_mossformer2",
     "official/gateformer": "tasks.timeseries.convert:from_official_gateformer",
     "official/mossformer": "tasks.speech.convert:from_official_mossformer",
     "timm/convit": "tasks.vision.convert:from_timm_convit",

@@ -15,9 +15,11 @@ from gated.errors import UserError, did_you_mean
 
 _NAMES = ("date", "datetime", "timestamp", "time", "ds", "day", "week", "month", "datum", "period")
 _DAYS = (
-    "%Y-%m-%d %Y/%m/%d %Y.%m.%d %Y%m%d %d.%m.%Y %d/%m/%Y %m/%d/%Y %d-%m-%Y %m-%d-%Y %d.%m.%y %d/%m/%y %m/%d/%y "
-    "%Y-%m %Y/%m %m/%Y %m.%Y %Y %d-%b-%Y %d-%b-%y"
-).split() + ["%b %Y", "%B %Y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y"]
+    *("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d", "%Y-%m", "%Y/%m", "%Y"),
+    *("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%m/%Y", "%m.%Y"),
+    *("%d.%m.%y", "%d/%m/%y", "%m/%d/%y"),
+    *("%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%b %Y", "%B %Y"),
+)
 _TIMES = ("", " %H:%M:%S", " %H:%M", "T%H:%M:%S", "T%H:%M")
 _SEASONS = {"min": 60, "h": 24, "D": 7, "B": 5, "W": 52, "MS": 12, "ME": 12, "BMS": 12, "BME": 12, "QS": 4, "QE": 4}
 
@@ -95,12 +97,12 @@ def parse_dates(cells: pd.Series) -> tuple[pd.DatetimeIndex, DateFormat]:
     )
 
 
-def infer_frequency(dates: pd.DatetimeIndex, lines: Sequence[int], form: DateFormat) -> str:
+def infer_frequency(dates: pd.DatetimeIndex, places: Sequence[str], form: DateFormat) -> str:
     """Return the pandas frequency of dates that must be in order, without gap or repetition.
 
     Args:
         dates: the parsed dates, one a row.
-        lines: line of each row in the file.
+        places: where each row is, such as ``"line 5"``.
         form: how to write a date in a message.
 
     Raises:
@@ -108,7 +110,7 @@ def infer_frequency(dates: pd.DatetimeIndex, lines: Sequence[int], form: DateFor
     """
 
     def at(row: int) -> str:
-        return f"{form.write(dates[row : row + 1])[0]} in line {lines[row]}"
+        return f"{form.write(dates[row : row + 1])[0]} in {places[row]}"
 
     if len(dates) < 3:
         raise UserError("too few rows to tell the frequency", expected="at least 3 dates", found=str(len(dates)))
@@ -132,18 +134,20 @@ def infer_frequency(dates: pd.DatetimeIndex, lines: Sequence[int], form: DateFor
     frequency = _spacing(dates)
     if frequency is not None:
         return frequency
-    pieces = Counter(f for row in range(0, len(dates) - 4, 3) if (f := _spacing(dates[row : row + 5])))
-    for candidate, _ in pieces.most_common(3):
+    gaps = []
+    for candidate in _local_spacings(dates):
         grid = pd.date_range(dates[0], dates[-1], freq=candidate)
-        missing = grid.difference(dates)
-        if len(missing) and dates.isin(grid).all():
-            row = int(dates.searchsorted(missing[0]))
-            raise UserError(
-                f"{len(missing)} row{'s are' if len(missing) > 1 else ' is'} missing",
-                expected=f"one row for each step of {candidate!r}",
-                found=f"no row for {form.write(missing[:1])[0]}, before {at(row)}",
-                hint="add a row with empty cells for each missing date: short gaps are interpolated",
-            )
+        if dates.isin(grid).all():
+            gaps.append((grid.difference(dates), candidate))
+    if gaps:
+        missing, candidate = min(gaps, key=lambda gap: len(gap[0]))
+        row = int(dates.searchsorted(missing[0]))
+        raise UserError(
+            f"{len(missing)} row{'s are' if len(missing) > 1 else ' is'} missing",
+            expected=f"one row for each step of {candidate!r}",
+            found=f"no row for {form.write(missing[:1])[0]}, before {at(row)}",
+            hint="add a row with empty cells for each missing date: short gaps are interpolated",
+        )
     usual = step.to_series().mode().iloc[0]
     row = int((step != usual).argmax())
     raise UserError(
@@ -181,6 +185,16 @@ def _fits(text: str, pattern: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _local_spacings(dates: pd.DatetimeIndex) -> list[str]:
+    """Return the frequencies that stretches of the dates have, the most common ones of longer and shorter stretches."""
+    found: dict[str, None] = {}
+    for length in (6, 3):
+        starts = range(0, len(dates) - length + 1, max(1, len(dates) // 300))
+        pieces = Counter(f for row in starts if (f := _spacing(dates[row : row + length])))
+        found |= dict.fromkeys(candidate for candidate, _ in pieces.most_common(2))
+    return list(found)
 
 
 def _spacing(dates: pd.DatetimeIndex) -> str | None:

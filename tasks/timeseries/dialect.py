@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from gated.engine.files import existing_file
@@ -63,23 +63,21 @@ def read_cells(path: str | Path) -> tuple[pd.DataFrame, Dialect]:
 
 def _split(text: str, path: Path) -> tuple[str, list[list[str]], list[int]]:
     """Split into cells by the delimiter that gives every row as many as the header; blank lines are skipped."""
-    head = next(line for line in text.splitlines() if line.strip())
-    widths = {d: len(next(csv.reader([head], delimiter=d))) for d in _DELIMITERS}
-    delimiter = max(_DELIMITERS, key=lambda d: widths[d])
-    rows, lines = [], []
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter)
+    reader = csv.reader(io.StringIO(text, newline=""))
     try:
-        for row in reader:
-            if any(cell.strip() for cell in row):
-                rows.append(row)
-                lines.append(reader.line_num)
+        head = next(line for line in io.StringIO(text) if line.strip())
+        widths = {d: len(next(csv.reader([head], delimiter=d))) for d in _DELIMITERS}
+        delimiter = max(_DELIMITERS, key=lambda d: widths[d])
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        found = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except csv.Error as error:
         raise UserError(f"{path} is not a CSV", found=f"line {reader.line_num}: {error}") from None
+    lines, rows = [line for line, _ in found], [row for _, row in found]
     if widths[delimiter] < 2:
         raise UserError(
             f"{path} is not a CSV with several columns",
             expected="columns separated by a comma, semicolon, tab or bar",
-            found=f"the first line is {head[:60]!r}",
+            found=f"the first line is {head.strip()[:60]!r}",
         )
     odd = [(line, len(row)) for line, row in zip(lines, rows, strict=True) if len(row) != len(rows[0])]
     if odd:
@@ -111,7 +109,7 @@ def numbers(cells: pd.Series, decimal: str) -> pd.Series:
     """Turn text into float64; NaN where there is no value.
 
     Raises:
-        UserError: a cell is neither a finite number nor missing; the message gives the column, the line and the text.
+        UserError: a cell is neither a number nor missing; the message gives the column, the line and the text.
     """
     text = cells.str.strip()
     if decimal == ",":
@@ -129,20 +127,13 @@ def numbers(cells: pd.Series, decimal: str) -> pd.Series:
             found=f"{cells[line]!r} in line {line}" + (f", and {wrong.sum() - 1} more" if wrong.sum() > 1 else ""),
             hint="choose the columns to forecast with --target, or mend the cell",
         )
-    values = pd.to_numeric(text.where(~missing), errors="coerce").astype("float64")
-    huge = ~missing & ~np.isfinite(values)
-    if huge.any():
-        line = huge.idxmax()
-        raise UserError(
-            f"column {cells.name!r} has a number that is too large", found=f"{cells[line]!r} in line {line}"
-        )
-    return values
+    return pd.to_numeric(text.where(~missing), errors="coerce").astype("float64")
 
 
 def decimals(cells: pd.Series, decimal: str) -> int:
-    """Return how many digits after the decimal sign a forecast of this column is written with (2 to 10)."""
+    """Return the digits after the decimal sign to write a column with: as many as usual in it, at least 2."""
     digits = cells.str.strip().str.extract(rf"{re.escape(decimal)}(\d+)$", expand=False).str.len()
-    return int(min(10, max(2, digits.max() if digits.notna().any() else 0)))
+    return int(max(2, digits.median() if digits.notna().any() else 0))
 
 
 def write_cells(path: Path, header: Iterable[str], rows: Iterable[Iterable[str]], delimiter: str) -> None:

@@ -19,6 +19,7 @@ from tasks.timeseries.dates import DateFormat, find_date_column, infer_frequency
 
 MAX_GAP = 3
 """Longest run of missing values that is filled by a straight line between its neighbours."""
+_HUGE = 1e100  # beyond it squares overflow
 
 
 @dataclass(frozen=True)
@@ -75,22 +76,27 @@ def read_table(path: str | Path, *, date_column: str | None = None, target: str 
     Delimiter, decimal sign, date column and date format are found by looking; the frequency by pandas.
 
     Args:
-        path: the CSV.
+        path: the CSV, or ``national_illness`` for the one that ships.
         date_column: name of the date column; found by name or content where not given.
         target: the columns to keep; every column but the date where not given.
 
     Raises:
         UserError: with the file, column and line of whatever is wrong and how to mend it.
     """
+    shipped = Path(__file__).parent / "assets" / f"{path}.csv"
+    if not str(path):
+        raise UserError("no CSV given", expected="the path of a CSV", hint="with a config: --data.csv FILE")
+    path = shipped if not Path(path).exists() and shipped.is_file() else path
     cells, form = dialect.read_cells(path)
     date = find_date_column(cells, date_column)
     names = _chosen([name for name in cells.columns if name != date], target)
     dates, date_format = parse_dates(cells[date])
-    frequency = infer_frequency(dates, list(cells.index), date_format)
+    lines = [f"line {line}" for line in cells.index]
+    frequency = infer_frequency(dates, lines, date_format)
     values = pd.DataFrame({name: dialect.numbers(cells[name], form.decimal) for name in names})
     digits = {name: dialect.decimals(cells[name], form.decimal) for name in names}
     columns = tuple(name for name in cells.columns if name == date or name in names)
-    values, notes = _without_gaps(values, [f"line {line}" for line in cells.index])
+    values, notes = _without_gaps(values, lines)
     values.index = dates.rename(date)
     return Table(values, frequency, Layout(date, date_format, form.delimiter, form.decimal, columns, digits), notes)
 
@@ -113,6 +119,8 @@ def from_frame(
             dates, date_format = pd.DatetimeIndex(frame[date]), DateFormat("%Y-%m-%d %H:%M:%S")
         else:
             dates, date_format = parse_dates(frame[date].astype(str))
+    if dates.hasnans:
+        raise UserError("a date is missing", found=f"row {int(dates.isna().argmax())}", hint="remove the row")
     names = _chosen([name for name in frame.columns if name != date], target)
     for name in names:
         if not pd.api.types.is_numeric_dtype(frame[name]) or pd.api.types.is_bool_dtype(frame[name]):
@@ -121,8 +129,8 @@ def from_frame(
                 found=f"dtype {frame[name].dtype}",
                 hint="convert it, or choose the columns to forecast with target=[...]",
             )
-    frequency = infer_frequency(dates, range(len(dates)), date_format)
     rows = [f"row {row}" for row in range(len(frame))]
+    frequency = infer_frequency(dates, rows, date_format)
     values, notes = _without_gaps(frame[names].astype("float64").reset_index(drop=True), rows)
     values.index = dates
     columns = tuple(name for name in frame.columns if name == date or name in names)
@@ -137,7 +145,7 @@ def write_table(path: str | Path, forecast: pd.DataFrame, layout: Layout) -> Non
     }
     date = layout.date_column or "date"
     text[date] = layout.date_format.write(pd.DatetimeIndex(forecast.index))
-    header = layout.columns if date in layout.columns else (date, *layout.columns)
+    header = [name for name in layout.columns if name in text] if date in layout.columns else list(text)
     with atomic_path(path) as temporary:
         dialect.write_cells(temporary, header, zip(*(text[name] for name in header), strict=True), layout.delimiter)
 
@@ -145,9 +153,13 @@ def write_table(path: str | Path, forecast: pd.DataFrame, layout: Layout) -> Non
 def _chosen(names: list[str], target: str | Sequence[str] | None) -> list[str]:
     """Return the columns to keep."""
     wanted = [target] if isinstance(target, str) else list(target or names)
-    for name in wanted:
-        if name not in names:
-            raise UserError(f"no column {name!r}", expected="columns of the table", hint=did_you_mean(name, names))
+    lacking = [name for name in wanted if name not in names]
+    if lacking:
+        raise UserError(
+            f"the table has no column{'s' if len(lacking) > 1 else ''} {', '.join(map(repr, lacking))}",
+            expected="the columns " + ", ".join(map(repr, wanted)),
+            hint=did_you_mean(lacking[0], names),
+        )
     if not wanted:
         raise UserError("nothing to forecast", expected="a column of numbers beside the date column")
     return wanted
@@ -169,16 +181,16 @@ def _without_gaps(values: pd.DataFrame, rows: Sequence[str]) -> tuple[pd.DataFra
                 )
         if missing.any():
             where = ", ".join(rows[row] for row in np.flatnonzero(missing)[:5])
-            notes.append(
-                f"column {name!r}: {missing.sum()} missing value(s) filled by a straight line between the neighbours ({where}"
-                + (", ..." if missing.sum() > 5 else "")
-                + ")"
-            )
-    infinite = ~np.isfinite(values.interpolate().to_numpy())
-    if infinite.any():
-        row, column = np.argwhere(infinite)[0]
-        raise UserError(f"column {values.columns[column]!r} has an infinite value", found=rows[row], hint="mend it")
-    return values.interpolate(), tuple(notes)
+            where += ", ..." if missing.sum() > 5 else ""
+            notes.append(f"column {name!r}: {missing.sum()} missing value(s) interpolated between neighbours ({where})")
+    filled = values.interpolate()
+    huge = ~(filled.abs() < _HUGE).to_numpy()
+    if huge.any():
+        row, column = np.argwhere(huge)[0]
+        raise UserError(
+            f"column {values.columns[column]!r} has a number that is too large", found=rows[row], hint="mend it"
+        )
+    return filled, tuple(notes)
 
 
 def _runs(flags: np.ndarray) -> Iterable[tuple[int, int]]:

@@ -60,7 +60,7 @@ class GPSA(TokenMixer):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Set the start: gates at 1 (73 % position) and, with ``local_init``, head ``i`` looking at tap ``i`` of a kernel.
+        """Set the start: gates at 1 (73 % position); with ``local_init`` head ``i`` looks at tap ``i`` of a kernel.
 
         The kernel has ``floor(sqrt(num_heads))`` taps a side; heads beyond it keep random positions.
         """
@@ -84,7 +84,9 @@ class GPSA(TokenMixer):
         cells = self._check(x_BND, grid, mask)
         q, k = (split_heads(t, self.num_heads) for t in self.qk(x_BND).chunk(2, -1))
         v = split_heads(self.v(x_BND), self.num_heads)
-        mixed = gpsa(q, k, v, self.pos_proj.weight, self.gating_param, grid=cells)
+        # the bias cancels; touching it gives it a (zero) gradient, which distributed training insists on
+        position = self.pos_proj.weight + 0.0 * self.pos_proj.bias[:, None]
+        mixed = gpsa(q, k, v, position, self.gating_param, grid=cells)
         out_BND: torch.Tensor = self.proj_dropout(self.proj(merge_heads(mixed)))
         return out_BND
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -48,7 +48,7 @@ class MossFormerAttention(TokenMixer):
         super().__init__()
         self.group_size, self.causal, self.dropout, self.token_shift = group_size, causal, dropout, token_shift
         self.rotary_dim = min(32, qk_dim)
-        options = {"kernel_size": kernel_size, "causal": causal, "dropout": dropout}
+        options: dict[str, Any] = {"kernel_size": kernel_size, "causal": causal, "dropout": dropout}
         self.to_hidden = ConvLinear(dim, 4 * dim, **options)
         self.to_qk = ConvLinear(dim, qk_dim, **options)
         self.to_out = ConvLinear(2 * dim, dim, **options)
@@ -66,7 +66,9 @@ class MossFormerAttention(TokenMixer):
             shifted, kept = x_BND.tensor_split(2, -1)
             x_BND = torch.cat((F.pad(shifted, (0, 0, 1, 0))[:, : x_BND.shape[1]], kept), -1)
         v, u = self.to_hidden(x_BND, mask).chunk(2, -1)
-        scaled = self.to_qk(x_BND, mask).unsqueeze(1).unsqueeze(1) * self.gamma[:, None, None] + self.beta[:, None, None]
+        scaled = (
+            self.to_qk(x_BND, mask).unsqueeze(1).unsqueeze(1) * self.gamma[:, None, None] + self.beta[:, None, None]
+        )
         cos, sin = rotary_angles(x_BND.shape[1], self.rotary_dim, x_BND.device)
         q_local, q_global, k_local, k_global = apply_rotary(scaled, cos, sin).unbind(1)
         att_v, att_u = local_global(

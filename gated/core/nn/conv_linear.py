@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -34,7 +36,7 @@ class DepthwiseConv(nn.Module):
 
 
 class ConvLinear(nn.Module):
-    """ScaleNorm, Linear, SiLU, depthwise convolution, Dropout (MossFormer, arXiv 2302.11824, fig. 2c: "ConvM").
+    """Norm, Linear, SiLU, depthwise convolution, Dropout (MossFormer, arXiv 2302.11824, fig. 2c: "ConvM").
 
     Args:
         in_dim: channels in.
@@ -42,13 +44,21 @@ class ConvLinear(nn.Module):
         kernel_size: tokens that an output sees.
         causal: look back only.
         dropout: dropout at the end.
+        norm: ``dim -> norm`` at the start.
     """
 
     def __init__(
-        self, in_dim: int, out_dim: int, *, kernel_size: int = 17, causal: bool = False, dropout: float = 0.1
+        self,
+        in_dim: int,
+        out_dim: int,
+        *,
+        kernel_size: int = 17,
+        causal: bool = False,
+        dropout: float = 0.1,
+        norm: Callable[[int], nn.Module] = ScaleNorm,
     ) -> None:
         super().__init__()
-        self.norm = ScaleNorm(in_dim)
+        self.norm = norm(in_dim)
         self.linear = nn.Linear(in_dim, out_dim)
         self.conv = DepthwiseConv(out_dim, kernel_size, causal=causal)
         self.dropout = nn.Dropout(dropout)

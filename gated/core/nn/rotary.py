@@ -5,13 +5,16 @@ from __future__ import annotations
 import torch
 
 
-def rotary_angles(length: int, dim: int, device: torch.device, base: float = 10_000.0) -> tuple[torch.Tensor, torch.Tensor]:
+def rotary_angles(
+    length: int, dim: int, device: torch.device, base: float = 10_000.0
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return ``cos, sin`` of ``[length, dim / 2]`` in fp32.
 
     Positions in bf16 would be off by a third of their angle beyond 2,000 tokens, so the angles never take the dtype of
     the activations.
     """
-    inverse = base ** (-torch.arange(0, dim, 2, device=device, dtype=torch.float32) / dim)
+    # rounded as in the published networks: far out in a long recording the last bit of a frequency shows in the angle
+    inverse = 1.0 / base ** (torch.arange(0, dim, 2, device=device, dtype=torch.float32) / dim)
     angle = torch.arange(length, device=device, dtype=torch.float32)[:, None] * inverse
     return angle.cos(), angle.sin()
 

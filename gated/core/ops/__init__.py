@@ -3,7 +3,7 @@
 Every op is one public function; ``impl="auto"`` picks a form. See each folder's README for the maths and the papers.
 """
 
-#from gated.core.ops.gpsa import gpsa
+from gated.core.ops.gpsa import gpsa
 from gated.core.ops.local_global import local_global
 from gated.core.ops.softmax_attention import softmax_attention
 

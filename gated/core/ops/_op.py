@@ -22,7 +22,7 @@ class GatedOp:
 
     Attributes:
         name: the public name, as in ``gated.core.ops.<name>``.
-        forms: form name -> ``"module:function"``; a form is imported when it is picked, so triton is never imported early.
+        forms: form name -> ``"module:function"``; triton is imported when it is picked, never earlier.
     """
 
     name: str
@@ -49,9 +49,7 @@ class GatedOp:
             exporting = torch.compiler.is_exporting()
             impl = "chunk" if exporting or self.unavailable("triton", device) else "triton"
         elif impl not in FORMS:
-            raise UserError(
-                f"{self.name}: unknown impl {impl!r}", hint=did_you_mean(str(impl), ("auto", *FORMS))
-            )
+            raise UserError(f"{self.name}: unknown impl {impl!r}", hint=did_you_mean(str(impl), ("auto", *FORMS)))
         reason = self.unavailable(impl, device)
         if reason:
             usable = [form for form in FORMS if self.unavailable(form, device) is None]
@@ -59,11 +57,24 @@ class GatedOp:
                 f"{self.name}: impl={impl!r} cannot run here: {reason}",
                 hint="use impl=" + " or impl=".join(repr(form) for form in usable),
             )
-        module, function = self.forms[impl].split(":")
-        loaded: Callable[..., Any] = getattr(import_module(module), function)
-        return loaded
+        path = self.forms[impl]
+        if path not in _LOADED:
+            _LOADED[path] = _load(path)
+        return _LOADED[path]
 
 
 def declare(name: str, *forms: str) -> GatedOp:
     """Declare the op in folder ``gated/core/ops/<name>`` whose files ``<form>.py`` hold a function ``<form>``."""
-    return GatedOp(name, {form: f"gated.core.ops.{name}.{form}:{form}" for form in forms})
+    paths = {form: f"gated.core.ops.{name}.{form}:{form}" for form in forms}
+    # torch.compile cannot trace an import, so the forms that need torch alone are loaded right away
+    _LOADED.update({path: _load(path) for form, path in paths.items() if form != "triton"})
+    return GatedOp(name, paths)
+
+
+def _load(path: str) -> Callable[..., Any]:
+    module, function = path.split(":")
+    loaded: Callable[..., Any] = getattr(import_module(module), function)
+    return loaded
+
+
+_LOADED: dict[str, Callable[..., Any]] = {}

@@ -43,7 +43,8 @@ class Gateformer(Buildable):
     repeats the last value; there is no norm after the layers. In one thing this class differs: the official layers
     of one stack start as copies of each other, here each draws its own weights, since copies only slow the first steps.
 
-    No weight depends on the number of variates ``N`` and their order does not matter, so one model serves any table.
+    No weight depends on the number of variates ``N``, so one model serves any table; with attention as variate
+    mixer their order does not matter either.
 
     Args:
         input_size: steps ``L`` that the model looks back.

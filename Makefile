@@ -1,0 +1,50 @@
+# Two commands make everything: `make demo` and `make test`. Both build .venv first if it is missing or out of date.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# An empty value switches PYTHONDONTWRITEBYTECODE off: without byte code every start of a process costs seconds.
+export PYTHONDONTWRITEBYTECODE :=
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test test-slow test-peers lint format clean
+
+demo: $(STAMP)
+	@echo "==> gated demo"
+	@OMP_NUM_THREADS=2 $(BIN)/gated demo
+
+test: $(STAMP) lint
+	@echo "==> pytest (quick tests)"
+	@$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-slow: $(STAMP)
+	@echo "==> pytest (slow tests: the wheel in an empty environment, the whole demo)"
+	@$(BIN)/python -m pytest -m slow
+
+lint: $(STAMP)
+	@echo "==> ruff, mypy"
+	@$(BIN)/ruff check -q .
+	@$(BIN)/ruff format -q --check .
+	@$(BIN)/mypy -p gated.core
+
+format: $(STAMP)
+	@$(BIN)/ruff check -q --fix . ; $(BIN)/ruff format -q .
+
+$(STAMP): pyproject.toml constraints.txt
+	@echo "==> making $(VENV) with the pinned packages (about 1 minute, 6 GB, from the package index alone)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check uv==0.13.9 || echo "==> no uv here: pip does it"
+	@if test -x $(BIN)/uv; then $(BIN)/uv pip install -q -p $(BIN)/python -c constraints.txt -e '.[dev,export]'; \
+	 else $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,export]'; fi
+	@touch $(STAMP)
+
+# The official code of others, in an environment of its own: our converted weights must give their outputs.
+test-peers: $(STAMP)
+	@echo "==> peers"
+	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	@$(BIN)/uv pip install -q -p .venv-peers/bin/python -c constraints.txt -e '.[dev]' -r tests/peers/requirements.txt
+	@.venv-peers/bin/python -m pytest tests/peers
+
+clean:
+	rm -rf $(VENV) .venv-peers build dist runs .pytest_cache .mypy_cache .ruff_cache

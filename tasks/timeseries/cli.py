@@ -1,0 +1,43 @@
+"""``gated timeseries``: a table of strings, so that ``--help`` imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gated.cli.main import dispatch
+
+COMMANDS = {
+    "forecast": ("tasks.timeseries.predict:main", "a CSV in, the rows that follow out, and how far to trust them"),
+    "fit": ("tasks.timeseries.cli:fit", "train a forecaster on a CSV"),
+    "validate": ("tasks.timeseries.cli:validate", "judge a checkpoint on the validation rows"),
+    "test": ("tasks.timeseries.cli:test", "judge a checkpoint on the held-out rows"),
+}
+
+_NET = "model.init_args.net.init_args"
+LINKS = [("data.input_size", f"{_NET}.input_size"), ("data.horizon", f"{_NET}.horizon")]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command of the table."""
+    return dispatch("gated timeseries", COMMANDS, argv)
+
+
+def fit(argv: list[str]) -> int:
+    """Train."""
+    return _lightning("fit", argv)
+
+
+def validate(argv: list[str]) -> int:
+    """Judge on the validation part."""
+    return _lightning("validate", argv)
+
+
+def test(argv: list[str]) -> int:
+    """Judge on the test part."""
+    return _lightning("test", argv)
+
+
+def _lightning(stage: str, argv: list[str]) -> int:
+    from gated.cli.lightning_cli import run_lightning
+
+    return run_lightning([stage, *argv], task="timeseries", links=LINKS)

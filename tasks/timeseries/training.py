@@ -1,0 +1,102 @@
+"""Training a small model right here, in memory: early stopping, the best weights kept, nothing written."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from gated.core.nn.buildable import Buildable
+from gated.engine.quiet import quiet
+from tasks.timeseries.data import TableWindows
+from tasks.timeseries.forecast import Forecaster
+
+_MAX_BATCHES = 300  # in an epoch, so that a long table does not take longer than a minute or two
+
+
+def fit(
+    net: Buildable, data: TableWindows, *, epochs: int, patience: int, seed: int, progress: bool = True, **options: Any
+) -> float:
+    """Train ``net`` in place and leave it in eval mode with the weights of its best epoch.
+
+    Args:
+        net: the network, on the CPU.
+        data: where the windows come from.
+        epochs: at most as many.
+        patience: stop after as many epochs without a better ``val/mse``.
+        seed: of dropout and the order of windows; the caller's random state is left alone.
+        progress: draw a bar.
+        options: of :class:`tasks.timeseries.forecast.Forecaster`.
+
+    Returns:
+        The best ``val/mse``.
+    """
+    best = KeepBest(Forecaster.monitor)
+    callbacks: list[Callback] = [
+        best,
+        EarlyStopping(Forecaster.monitor, mode=Forecaster.monitor_mode, patience=patience),
+    ]
+    if progress:
+        callbacks.append(EpochBar(Forecaster.monitor))
+    with quiet(), torch.random.fork_rng():
+        torch.manual_seed(seed)
+        trainer = L.Trainer(
+            max_epochs=epochs,
+            logger=False,
+            callbacks=callbacks,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            limit_train_batches=_MAX_BATCHES,
+            gradient_clip_val=1.0,
+        )
+        trainer.fit(Forecaster(net, **options), datamodule=data)
+    net.load_state_dict(best.weights)
+    net.cpu().eval()
+    return best.score
+
+
+class KeepBest(Callback):
+    """Keeps the weights of the epoch with the lowest metric in memory."""
+
+    def __init__(self, monitor: str) -> None:
+        self.monitor, self.score = monitor, float("inf")
+        self.weights: dict[str, torch.Tensor] = {}
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Compare and keep."""
+        score = float(trainer.callback_metrics[self.monitor])
+        if score < self.score or not self.weights:
+            self.score, self.weights = score, copy.deepcopy(pl_module.net.state_dict())
+
+
+class EpochBar(Callback):
+    """One bar over all epochs, with the metric beside it."""
+
+    def __init__(self, monitor: str) -> None:
+        self.monitor = monitor
+        self.bar = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            TextColumn("epoch {task.completed}/{task.total}  {task.fields[score]}"),
+            TimeRemainingColumn(),
+        )
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Draw the empty bar."""
+        self.bar.start()
+        self.row = self.bar.add_task("", total=trainer.max_epochs, score="")
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Move on by one epoch."""
+        score = f"{self.monitor} {float(trainer.callback_metrics[self.monitor]):.4f}"
+        self.bar.update(self.row, advance=1, score=score)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Leave the terminal as it was, also after an error."""
+        self.bar.stop()
