@@ -5,7 +5,7 @@ from typing import Any
 
 _PUBLIC = {"Mixtures": "tasks.speech.data", "Separator": "tasks.speech.separate"}
 
-__all__ = ["Mixtures", "Separator"]  # noqa: F822
+__all__ = ["Mixtures", "Separator"]
 
 
 def __getattr__(name: str) -> Any:

@@ -91,6 +91,11 @@ class Mixtures(GatedDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed)
+        if num_speakers < 1 or sample_rate < 1 or round(seconds * sample_rate) < 1:
+            raise UserError(
+                "Mixtures: num_speakers, sample_rate and seconds must be positive",
+                found=f"num_speakers={num_speakers}, sample_rate={sample_rate}, seconds={seconds}",
+            )
         self.num_speakers, self.sample_rate = num_speakers, sample_rate
         self.sizes = {"train": train_mixtures, "val": val_mixtures, "test": test_mixtures}
         self.recipe = MixtureRecipe(num_speakers, sample_rate, seconds, level_range)
@@ -106,12 +111,30 @@ class Mixtures(GatedDataModule):
                 )
 
     def facts(self) -> dict[str, Any]:
-        """Sample rate and number of voices."""
-        return {"task": "speech", "sample_rate": self.sample_rate, "num_speakers": self.num_speakers}
+        """Sample rate, number of voices, and length of a mixture: what a network is at its best for."""
+        return {
+            "task": "speech",
+            "sample_rate": self.sample_rate,
+            "num_speakers": self.num_speakers,
+            "seconds": self.recipe.seconds,
+        }
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """New mixtures every epoch (``reload_dataloaders_every_n_epochs`` must be 1)."""
-        epoch = self.trainer.current_epoch if self.trainer is not None else 0
+        """New mixtures every epoch.
+
+        Raises:
+            UserError: the trainer would keep the mixtures of the first epoch.
+        """
+        epoch = 0
+        if self.trainer is not None:
+            epoch = self.trainer.current_epoch
+            if self.trainer.reload_dataloaders_every_n_epochs != 1 and self.trainer.max_epochs != 1:
+                raise UserError(
+                    "Mixtures: every epoch would hear the same mixtures",
+                    expected="trainer.reload_dataloaders_every_n_epochs: 1",
+                    found=str(self.trainer.reload_dataloaders_every_n_epochs),
+                    hint="add --trainer.reload_dataloaders_every_n_epochs 1",
+                )
         data = MixtureDataset(self.parts["train"], self.sizes["train"], self.train_recipe, seed=self.seed, epoch=epoch)
         return self.loader(data, train=False)
 

@@ -9,6 +9,7 @@ from math import gcd
 import numpy as np
 import torch
 
+from tasks.speech.audio import resample
 from tasks.speech.recordings import Recording
 
 
@@ -59,17 +60,14 @@ def _cut(recording: Recording, recipe: MixtureRecipe, random: np.random.Generato
         piece = recording.read(recipe.sample_rate, start, needed)
         piece = _change_speed(piece, speed)[: recipe.samples]
         voice = np.pad(piece, (0, recipe.samples - len(piece)))
-        frames = np.abs(voice[: len(voice) // 400 * 400].reshape(-1, 400)).mean(1) if len(voice) >= 400 else np.abs(voice)
+        frames = (
+            np.abs(voice[: len(voice) // 400 * 400].reshape(-1, 400)).mean(1) if len(voice) >= 400 else np.abs(voice)
+        )
         if frames.max() > 0 and np.mean(frames > 0.1 * frames.max()) > 0.5:
             break
     return voice
 
 
 def _change_speed(voice: np.ndarray, percent: int) -> np.ndarray:
-    if percent == 100 or not len(voice):
-        return voice
-    from torchaudio.functional import resample
-
     common = gcd(percent, 100)
-    out: np.ndarray = resample(torch.from_numpy(voice), percent // common, 100 // common).numpy()
-    return out
+    return resample(torch.from_numpy(voice), percent // common, 100 // common).numpy()

@@ -6,12 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
-import torch
 
 from gated.errors import UserError
-
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus")
+from tasks.speech.audio import SUFFIXES, probe, read_audio, resample
 
 
 @dataclass(frozen=True)
@@ -35,15 +32,8 @@ class Recording:
     def read(self, sample_rate: int, start: int, count: int) -> np.ndarray:
         """Return up to ``count`` samples from ``start`` (both at ``sample_rate``), channels averaged, fp32."""
         ratio = self.sample_rate / sample_rate
-        data, _ = soundfile.read(
-            self.path, frames=round(count * ratio), start=round(start * ratio), dtype="float32", always_2d=True
-        )
-        voice: np.ndarray = data.mean(1)
-        if self.sample_rate != sample_rate:
-            from torchaudio.functional import resample
-
-            voice = resample(torch.from_numpy(voice), self.sample_rate, sample_rate).numpy()
-        return voice[:count]
+        voice, _ = read_audio(self.path, start=round(start * ratio), count=max(1, round(count * ratio)))
+        return resample(voice, self.sample_rate, sample_rate)[:count].numpy()
 
 
 def scan_speakers(root: Path) -> dict[str, list[Recording]]:
@@ -61,7 +51,7 @@ def scan_speakers(root: Path) -> dict[str, list[Recording]]:
             expected="a folder with one sub-folder of recordings a speaker",
             hint="give it with --data.root DIR",
         )
-    files = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES)
+    files = sorted(p for p in root.rglob("[!.]*") if p.suffix.lower() in SUFFIXES)
     if not files:
         raise UserError(f"no recordings below {root}", expected="files ending in " + " ".join(SUFFIXES))
     speakers: dict[str, list[Recording]] = {}
@@ -78,25 +68,25 @@ def describe(path: Path) -> Recording:
     Raises:
         UserError: the file is not a recording, or holds no samples.
     """
-    try:
-        info = soundfile.info(path)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise UserError(
-            f"cannot read {path} as a recording",
-            expected="wav, flac, ogg, mp3 or aiff",
-            found=str(error),
-            hint="convert it, for example with `ffmpeg -i IN OUT.wav`",
-        ) from None
-    if info.frames < 1:
-        raise UserError(f"{path} holds no samples", expected="a recording", hint="remove the file")
-    return Recording(path, info.frames, info.samplerate)
+    frames, rate = probe(path)
+    return Recording(path, frames, rate)
 
 
 def split_speakers(
     speakers: dict[str, list[Recording]], num_val: int, num_test: int
 ) -> dict[str, dict[str, list[Recording]]]:
-    """Split by speaker, in the order of their names (numbers as numbers): test is the end, validation before it."""
-    names = sorted(speakers, key=lambda n: (0, int(n), n) if n.isdigit() else (1, 0, n))
-    cut = len(names) - num_test
+    """Split by speaker, in the order of their names (numbers as numbers): test is the end, validation before it.
+
+    Raises:
+        UserError: a number is negative.
+    """
+    if num_val < 0 or num_test < 0:
+        raise UserError(
+            "a number of speakers is negative",
+            expected=">= 0",
+            found=f"val_speakers={num_val}, test_speakers={num_test}",
+        )
+    names = sorted(speakers, key=lambda n: (0, int(n), n) if n.isdecimal() else (1, 0, n))
+    cut = max(0, len(names) - num_test)
     parts = {"train": names[: max(0, cut - num_val)], "val": names[max(0, cut - num_val) : cut], "test": names[cut:]}
     return {part: {n: speakers[n] for n in chosen} for part, chosen in parts.items()}

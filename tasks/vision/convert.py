@@ -12,7 +12,7 @@ _LINEAR = ("weight", "bias")
 
 
 def from_timm_convit(state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Check a state dict of timm's ConViT (or of the authors', who use the same names) and return it for :class:`ConViT`.
+    """Check a state dict of timm's ConViT (the authors use the same names) and return it for our :class:`ConViT`.
 
     The names of our parameters are theirs, so nothing is renamed: what is checked is that all of them are there, for
     whatever depth and number of local layers the dict has, and nothing else.

@@ -152,7 +152,9 @@ class ConViT(Buildable):
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """Put a fresh last layer for ``num_classes`` classes in; pooling is always by class token (``"token"``)."""
         if global_pool not in (None, "token"):
-            raise UserError("ConViT: pools by its class token only", expected="'token' or None", found=f"{global_pool!r}")
+            raise UserError(
+                "ConViT: pools by its class token only", expected="'token' or None", found=f"{global_pool!r}"
+            )
         self.num_classes = self._init_args["num_classes"] = num_classes
         self.head = nn.Identity()
         if num_classes:

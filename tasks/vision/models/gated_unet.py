@@ -22,8 +22,8 @@ class GatedUNet(Buildable):
     """Segmenter, ``[B, C, *S] -> [B, num_classes, *S]`` logits, whose skip connections are gated by the layer below.
 
     Five levels. The gates of levels 4, 3, 2 listen to the centre, to decoder level 4 and to decoder level 3; the finest
-    skip connection is not gated. With ``deep_supervision`` the logits are one 1x1 convolution over what all four decoder
-    levels predict. Sides that are no multiple of 16 are padded inside, and the logits are cut back.
+    skip connection is not gated. With ``deep_supervision`` the logits are one 1x1 convolution over what all four
+    decoder levels predict. Sides that are no multiple of 16 are padded inside, and the logits are cut back.
 
     Args:
         num_classes: outputs a pixel, background included.
@@ -77,7 +77,7 @@ class GatedUNet(Buildable):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Kaiming normal convolutions; batch norms close to the identity (weight 1 +- 0.02); mixers keep their own start."""
+        """Kaiming normal convolutions, batch norms close to the identity; a mixer keeps its own start."""
         for name, module in self.named_modules():
             if name.startswith("mixer."):
                 continue
