@@ -40,11 +40,16 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 # The official code of others, in an environment of its own: our converted weights must give their outputs.
-test-peers: $(STAMP)
-	@echo "==> peers"
+test-peers: $(STAMP) .venv-peers/.installed
+	@echo "==> ours beside the official code"
+	@.venv-peers/bin/python -m pytest tests/peers -s
+
+.venv-peers/.installed: constraints.txt tests/peers/requirements.txt
 	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
 	@$(BIN)/uv pip install -q -p .venv-peers/bin/python -c constraints.txt -e '.[dev]' -r tests/peers/requirements.txt
-	@.venv-peers/bin/python -m pytest tests/peers
+	@# its own requirements (numpy < 2) are not needed for the one network that is compared
+	@$(BIN)/uv pip install -q -p .venv-peers/bin/python --no-deps clearvoice==0.1.2
+	@touch $@
 
 clean:
 	rm -rf $(VENV) .venv-peers build dist runs .pytest_cache .mypy_cache .ruff_cache

@@ -17,7 +17,7 @@ _PUBLIC = {
     "separate": "tasks.speech.infer",
 }
 
-__all__ = ["__version__", "convert_weights", "create_model", "forecast", "list_models", "load", "separate"]  # noqa: F822
+__all__ = ["__version__", "convert_weights", "create_model", "forecast", "list_models", "load", "separate"]
 
 if TYPE_CHECKING:
     from gated.engine.checkpoint import load

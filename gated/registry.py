@@ -26,8 +26,8 @@ def create_model(name: str, **kwargs: Any) -> nn.Module:
 
     Args:
         name: one of :func:`list_models`.
-        **kwargs: options of the model's class, such as ``num_classes``; they override those of the name. A token mixer is
-            a class, ``functools.partial(Mixer, option=value)``, or ``{"class_path": ..., "init_args": {...}}``.
+        **kwargs: options of the model's class, such as ``num_classes``; they override those of the name. A mixer is a
+            class, ``functools.partial(Mixer, option=value)``, or ``{"class_path": ..., "init_args": {...}}``.
 
     Raises:
         UserError: the name or an option is unknown; the message names near misses.
@@ -90,7 +90,7 @@ def check_options(cls: type, options: dict[str, Any]) -> None:
 
 
 def check_tasks_is_ours() -> None:
-    """Raise if the package ``tasks`` that Python finds is somebody else's (a ``tasks.py`` in the working folder, say)."""
+    """Raise if the package ``tasks`` that Python finds is somebody else's (a ``tasks.py`` in this folder, say)."""
     import tasks
 
     if getattr(tasks, "__gated_dist__", None) != "gated":

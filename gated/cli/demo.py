@@ -19,7 +19,9 @@ _TITLES = {
 
 def main(argv: list[str]) -> int:
     """Run the demo; its files go to ``--out``."""
-    parser = Parser(prog="gated demo", description="Train, separate and forecast on real data that ships with the package.")
+    parser = Parser(
+        prog="gated demo", description="Train, separate and forecast on real data that ships with the package."
+    )
     parser.add_argument("--out", metavar="DIR", default=None, help="folder to write to (default: runs/demo/<time>)")
     parser.add_argument("--only", choices=TASKS, action="append", help="run one of the three (repeatable)")
     options = parser.parse_args(argv)
@@ -44,5 +46,7 @@ def main(argv: list[str]) -> int:
         width = max(map(len, section.metrics))
         for name, value in section.metrics.items():
             print(f"  {name:<{width}}  {format_metric(value)}")
-    print(f"\nreport: {report}\nnext: `gated configs` lists what to train on your own files; `gated --help` the commands")
+    print(
+        f"\nreport: {report}\nnext: `gated configs` lists what to train on your own files; `gated --help` the commands"
+    )
     return 0

@@ -47,7 +47,9 @@ def explain_parser_error(error: Exception, prog: str, top_level: Iterable[str] =
             hint=did_you_mean(match[1], _class_names()),
         )
     if match := re.search(r"Expected a(?:n)? <class '([^']+)'>\. Got value: (.*)", text):
-        return UserError(f"{prog}: {key or 'an option'} has the wrong type", expected=match[1], found=match[2][:200], hint=help_)
+        return UserError(
+            f"{prog}: {key or 'an option'} has the wrong type", expected=match[1], found=match[2][:200], hint=help_
+        )
     if match := re.search(r'[Kk]ey "([^"]+)" is required', text):
         return UserError(f"{prog}: --{match[1]} is missing", hint=f"add it; {help_}")
     if type(error).__name__ == "ArgumentError":

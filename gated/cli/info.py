@@ -9,8 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from gated.cli.configs import find_config, shipped_names
 from gated.cli.main import Parser
+from gated.configs import find_config, shipped_names
 from gated.errors import UserError
 
 Row = dict[str, Any]
@@ -24,7 +24,11 @@ def models(argv: list[str]) -> int:
     from gated.registry import _table, list_models
 
     rows = [
-        {"model": name, "class": _table()[name][0], "options": ", ".join(f"{k}={v}" for k, v in _table()[name][1].items())}
+        {
+            "model": name,
+            "class": _table()[name][0],
+            "options": ", ".join(f"{k}={v}" for k, v in _table()[name][1].items()),
+        }
         for name in list_models(options.pattern)
     ]
     return _show(rows, options.json)
@@ -40,7 +44,9 @@ def mixers(argv: list[str]) -> int:
         mixer = getattr(package, name)
         summary = (mixer.__doc__ or "").strip().splitlines()[0].split(",")[0].rstrip(".")
         flags = [f for f in ("needs_grid", "supports_mask", "stateful") if getattr(mixer, f)]
-        rows.append({"mixer": name, "flags": " ".join(flags) or "-", "what": summary, "yaml": f"gated.core.mixers.{name}"})
+        rows.append(
+            {"mixer": name, "flags": " ".join(flags) or "-", "what": summary, "yaml": f"gated.core.mixers.{name}"}
+        )
     return _show(rows, options.json)
 
 
@@ -87,7 +93,17 @@ def doctor(argv: list[str]) -> int:
     import torch
 
     rows = [{"what": "python", "found": platform.python_version()}]
-    for package in ("torch", "torchvision", "torchaudio", "triton", "lightning", "timm", "soundfile", "pandas", "onnxruntime"):
+    for package in (
+        "torch",
+        "torchvision",
+        "torchaudio",
+        "triton",
+        "lightning",
+        "timm",
+        "soundfile",
+        "pandas",
+        "onnxruntime",
+    ):
         try:
             found = metadata.version(package)
         except metadata.PackageNotFoundError:

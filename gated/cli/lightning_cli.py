@@ -1,4 +1,4 @@
-"""``fit``, ``validate`` and ``test`` of every task: LightningCLI with a run folder, safe checkpoints and readable errors."""
+"""``fit``, ``validate`` and ``test`` of every task: a run folder, safe checkpoints, readable errors."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from jsonargparse import ArgumentError
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from gated.cli.configs import find_config
 from gated.cli.errors import explain_parser_error
+from gated.configs import find_config
 from gated.engine.checkpoint import load, load_strictly, read_lightning
 from gated.engine.data import GatedDataModule
 from gated.engine.files import existing_file
@@ -74,7 +74,19 @@ class GatedCLI(LightningCLI):
         return super().instantiate_trainer(**kwargs)
 
 
-_TOP_LEVEL = ("config", "model", "data", "trainer", "seed_everything", "resume", "init_from", "out", "name", "ckpt", "print_config")
+_TOP_LEVEL = (
+    "config",
+    "model",
+    "data",
+    "trainer",
+    "seed_everything",
+    "resume",
+    "init_from",
+    "out",
+    "name",
+    "ckpt",
+    "print_config",
+)
 
 _ABOUT = {
     "fit": "Train a network on your data, or go on with a run.",

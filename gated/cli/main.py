@@ -29,7 +29,7 @@ EXIT_DONE, EXIT_BUG, EXIT_USER = 0, 1, 2
 
 
 class Parser(argparse.ArgumentParser):
-    """An ``ArgumentParser`` whose errors are a :class:`UserError`: one message, with near misses of a mistyped option."""
+    """An ``ArgumentParser`` whose errors are a :class:`UserError` that names near misses of a mistyped option."""
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage and leaving."""
@@ -81,7 +81,9 @@ def dispatch(prog: str, commands: Mapping[str, tuple[str, str]], argv: Sequence[
     name = argv[0]
     if name not in commands:
         what = "option" if name.startswith("-") else "command"
-        raise UserError(f"{prog}: unknown {what} {name!r}", hint=f"{did_you_mean(name, commands)} `{prog} --help` shows all")
+        raise UserError(
+            f"{prog}: unknown {what} {name!r}", hint=f"{did_you_mean(name, commands)} `{prog} --help` shows all"
+        )
     module, function = commands[name][0].split(":")
     if module.startswith("tasks."):
         from gated.registry import check_tasks_is_ours

@@ -31,7 +31,9 @@ class GatedDataModule(L.LightningDataModule):
         """Return plain data that belongs beside the weights: labels, mean and deviation, sample rate, scaler, ..."""
         raise NotImplementedError
 
-    def loader(self, dataset: Dataset[Any], *, train: bool, collate_fn: Callable[..., Any] | None = None) -> DataLoader[Any]:
+    def loader(
+        self, dataset: Dataset[Any], *, train: bool, collate_fn: Callable[..., Any] | None = None
+    ) -> DataLoader[Any]:
         """Return a loader; training shuffles by (seed, epoch), so that a resumed run sees what it would have seen."""
         epoch = self.trainer.current_epoch if self.trainer is not None else 0
         return DataLoader(

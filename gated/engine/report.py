@@ -16,8 +16,10 @@ _STYLE = """
 :root{color-scheme:light dark;--line:#8883;--soft:#888}
 body{font:16px/1.55 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
 h1{font-size:1.6rem}h2{margin-top:2.5rem;border-top:1px solid var(--line);padding-top:1.2rem;font-size:1.25rem}
-table{border-collapse:collapse;margin:1rem 0}td,th{padding:.3rem .9rem .3rem 0;text-align:left;border-bottom:1px solid var(--line)}
-td.n{font-variant-numeric:tabular-nums;text-align:right}figure{margin:1.2rem 0}img{max-width:100%;background:#fff;border-radius:6px}
+table{border-collapse:collapse;margin:1rem 0}
+td,th{padding:.3rem .9rem .3rem 0;text-align:left;border-bottom:1px solid var(--line)}
+td.n{font-variant-numeric:tabular-nums;text-align:right}
+figure{margin:1.2rem 0}img{max-width:100%;background:#fff;border-radius:6px}
 figcaption,.soft{color:var(--soft);font-size:.9rem}audio{width:100%;max-width:30rem;display:block}
 """
 

@@ -1,4 +1,4 @@
-"""The folder of a run: ``runs/<task>/<name>/<time>/`` with config, metrics, checkpoints, figures, report, environment."""
+"""The folder of a run: ``runs/<task>/<name>/<time>/`` with config, metrics, checkpoints, report."""
 
 from __future__ import annotations
 
@@ -48,10 +48,11 @@ class Run:
             filename="best",
             monitor=module.monitor,
             mode=module.monitor_mode,
-            save_last=True,
             enable_version_counter=False,
         )
-        return [best, LearningRateMonitor(logging_interval="epoch")]
+        # ModelCheckpoint(save_last=True) writes last.ckpt only when a new best appears: not where the run stands
+        last = ModelCheckpoint(dirpath=self.checkpoints, filename="last", enable_version_counter=False)
+        return [best, last, LearningRateMonitor(logging_interval="epoch")]
 
     def write_environment(self, command: list[str], seed: Any) -> None:
         """Write versions, commit, command and seed to ``environment.json``."""
@@ -86,7 +87,9 @@ def find_last(root: str | Path, task: str, name: str) -> Path:
     base = Path(root) / task / name
     found = sorted(base.glob("*/checkpoints/last.ckpt"), key=lambda p: p.stat().st_mtime)
     if not found:
-        raise UserError("--resume last: no earlier run", expected=f"a checkpoint below {base}", hint="run without --resume")
+        raise UserError(
+            "--resume last: no earlier run", expected=f"a checkpoint below {base}", hint="run without --resume"
+        )
     return found[-1]
 
 
@@ -123,7 +126,12 @@ def _version(package: str) -> str | None:
 def _git_commit() -> str | None:
     try:
         return subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True, cwd=Path(__file__).parent, timeout=5
+            ["git", "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=Path(__file__).parent,
+            timeout=5,
         ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None

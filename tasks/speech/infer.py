@@ -25,7 +25,7 @@ SHIPPED = Path(__file__).parent / "assets" / "mossformer_demo"
 """The checkpoint that ships with the package."""
 SEGMENT = 8.0
 """Seconds separated in one piece by a network that does not know how long its training mixtures were."""
-OVERLAP = 0.25
+OVERLAP = 0.5
 """Share of a segment that neighbours have in common."""
 MAX_CHANNELS = 32
 

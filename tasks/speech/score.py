@@ -49,8 +49,8 @@ def score(
     """Score ``[S, T]`` against ``[S, T]``: SI-SDR and SDR in decibel, improvements if there is a mixture ``[T]``, STOI.
 
     Estimates are assigned to references so that the mean SI-SDR is best. The SI-SDR is that of zero-mean signals
-    (arXiv 1811.02508); the SDR allows a filter of 512 taps (BSS Eval). STOI needs the package ``pystoi``; without it there
-    is no such column.
+    (arXiv 1811.02508); the SDR allows a filter of 512 taps (BSS Eval). STOI needs the package ``pystoi``; without it
+    there is no such column.
 
     Raises:
         UserError: the shapes differ, or a reference is silent.
@@ -69,15 +69,20 @@ def score(
     ordered = estimates[order]
     columns: dict[str, list[float]] = {}
     for name, measure in MEASURES.items():
-        values = measure(ordered, references)
+        values = _each(measure, ordered, references)
         columns[name] = values.tolist()
         if mixture is not None:
-            columns[name + "i"] = (values - measure(mixture.double().expand_as(references), references)).tolist()
+            columns[name + "i"] = (values - _each(measure, mixture.double().expand_as(references), references)).tolist()
     intelligibility = find_stoi()
     if intelligibility is not None:
         pairs = zip(references.numpy(), ordered.numpy(), strict=True)
         columns["stoi"] = [float(intelligibility(reference, estimate, sample_rate)) for reference, estimate in pairs]
     return Scores(order.tolist(), columns)
+
+
+def _each(measure: Measure, estimates: torch.Tensor, references: torch.Tensor) -> torch.Tensor:
+    # one voice at a time: with MKL and torch 2.11 the batched solver inside the SDR was seen to fail on sound input
+    return torch.stack([measure(e, r) for e, r in zip(estimates, references, strict=True)])
 
 
 def find_stoi() -> Callable[..., float] | None:

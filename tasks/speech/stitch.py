@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 FLOOR = 1e-3
-"""Share of a voice's level so far (-60 dB) below which an overlap counts as silent."""
+"""Share of the level so far (-60 dB) below which an overlap counts as silent."""
 MARGIN = 0.05
 """Lead in mean correlation that an order needs over the next best one; below it the sound of the voices decides."""
 
@@ -90,20 +90,26 @@ class _Memory:
     def order(self, before: torch.Tensor, voices: torch.Tensor, shared: int) -> list[int]:
         """Return the order of ``voices`` ``[S, t]`` that continues ``before`` ``[S, shared]``."""
         assert self.spectra is not None
-        level = (self.spectra.sum(-1) / self.count).sqrt()
-        best, margin = _best_order(_correlation(before, voices[:, :shared], FLOOR * level))
-        if margin < MARGIN:
-            shape = (self.spectra / self.count).clamp_min(1e-12).log()
+        overlap = voices[:, :shared]
+        floor = FLOOR * (self.spectra.sum() / self.count * shared).sqrt()
+        heard = before.norm() > floor and overlap.norm() > floor
+        order, lead = _best_order(_correlation(before, overlap)) if heard else ([], 0.0)
+        if lead < MARGIN:
+            past = (self.spectra / self.count).clamp_min(1e-12).log()
             new = (_spectrum(voices) / voices.shape[-1]).clamp_min(1e-12).log()
-            best, margin = _best_order(_correlation(shape - shape.mean(0), new - new.mean(0), level * 0))
-        return best if margin > 0 else list(range(len(voices)))
+            order, lead = _best_order(_correlation(past, new))
+        return order
 
 
-def _correlation(a: torch.Tensor, b: torch.Tensor, floor: torch.Tensor) -> torch.Tensor:
-    """Return the normalised correlation ``[S, S]`` of rows; 0 for rows whose level is not above ``floor`` ``[S]``."""
-    size_a, size_b = a.norm(dim=-1), b.norm(dim=-1)
-    heard = (size_a / a.shape[-1] ** 0.5 > floor)[:, None] & (size_b / b.shape[-1] ** 0.5 > floor.min())[None, :]
-    return torch.where(heard, a @ b.T / (size_a[:, None] * size_b).clamp_min(1e-20), 0.0)
+def _correlation(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Return the normalised correlation ``[S, S]`` of the rows of ``a`` and ``b``, less what all rows share.
+
+    Outputs that are not well separated are all much like the mixture: only what sets them apart tells who is who.
+    """
+    if len(a) > 1:
+        a, b = a - a.mean(0), b - b.mean(0)
+    size = a.norm(dim=-1)[:, None] * b.norm(dim=-1)
+    return a @ b.T / size.clamp_min(1e-20)
 
 
 def _best_order(scores: torch.Tensor) -> tuple[list[int], float]:

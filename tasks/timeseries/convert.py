@@ -24,8 +24,8 @@ _LAYER = {
     "self_attn.in_proj_bias": "mixer.qkv.bias",
     "self_attn.out_proj.weight": "mixer.proj.weight",
     "self_attn.out_proj.bias": "mixer.proj.bias",
-    "linear1": "mlp.0",
-    "linear2": "mlp.3",
+    "linear1": "mlp.fc1",
+    "linear2": "mlp.fc2",
     "norm1": "norm1",
     "norm2": "norm2",
 }

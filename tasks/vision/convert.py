@@ -40,7 +40,7 @@ def from_timm_convit(state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.
             expected="missing keys: " + (", ".join(missing) or "none"),
             found="keys that are not understood: " + (", ".join(unknown) or "none"),
         )
-    return dict(state_dict)
+    return {name.replace(".attn.", ".mixer."): tensor for name, tensor in state_dict.items()}
 
 
 def _names(depth: int, local: list[int]) -> Iterator[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -14,9 +12,10 @@ import yaml
 from lightning.pytorch.callbacks import RichProgressBar
 from PIL import Image
 
-from gated.cli.configs import find_config
+from gated.configs import find_config
 from gated.engine.checkpoint import save_weights
 from gated.engine.files import atomic_path
+from gated.engine.quiet import quiet
 from gated.engine.report import Section
 from gated.registry import build
 from tasks.vision import figures
@@ -37,10 +36,7 @@ def run(out: Path, config: dict[str, Any] | None = None) -> Section:
     module, data = assemble(config)
     net = module.net
     before = net.gate_values()
-    with warnings.catch_warnings():
-        # Lightning's advice (more loading processes, a logger) does not fit a run this small
-        warnings.filterwarnings("ignore", module=r"lightning\..*")
-        logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    with quiet():
         trainer = L.Trainer(
             **config["trainer"],
             accelerator="cpu",

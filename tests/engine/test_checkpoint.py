@@ -33,9 +33,7 @@ def test_a_folder_brings_back_the_network_its_mixer_and_its_facts(tmp_path: Path
     assert not again.training
 
 
-@pytest.mark.parametrize(
-    "change", ["missing tensor", "unknown tensor", "other shape"], ids=str.split
-)
+@pytest.mark.parametrize("change", ["missing tensor", "unknown tensor", "other shape"], ids=str.split)
 def test_weights_that_do_not_fit_are_refused_by_name(tmp_path: Path, change: str) -> None:
     save_weights(tiny(), {}, tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
@@ -46,7 +44,9 @@ def test_weights_that_do_not_fit_are_refused_by_name(tmp_path: Path, change: str
     else:
         weights["encoder.weight"] = torch.zeros(8, 1, 17)
     save_file(weights, tmp_path / "model.safetensors")
-    named = {"missing tensor": "missing encoder.weight", "unknown tensor": "unknown stranger"}.get(change, r"\[8, 1, 17\]")
+    named = {"missing tensor": "missing encoder.weight", "unknown tensor": "unknown stranger"}.get(
+        change, r"\[8, 1, 17\]"
+    )
     with pytest.raises(UserError, match=named):
         gated.load(tmp_path)
 
@@ -72,7 +72,7 @@ class Evil:
 def test_a_pickle_does_not_run(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"gated": Evil(), "state_dict": {}}, tmp_path / "evil.ckpt")
-    with pytest.raises(UserError, match="cannot be read safely|read safely"):
+    with pytest.raises(UserError, match="read safely"):
         gated.load(tmp_path / "evil.ckpt")
     assert not (tmp_path / "ran").exists()
 

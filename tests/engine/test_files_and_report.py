@@ -56,12 +56,14 @@ def test_a_report_is_one_file_with_everything_inside(tmp_path: Path) -> None:
     picture, sound = tmp_path / "p.png", tmp_path / "s.wav"
     picture.write_bytes(b"\x89PNG fake")
     sound.write_bytes(b"RIFF fake")
-    section = Section("A <b>", "one\n\ntwo", {"acc": 0.98765, "who": "we"}, [(picture, "a picture")], [(sound, "a voice")])
+    section = Section(
+        "A <b>", "one\n\ntwo", {"acc": 0.98765, "who": "we"}, [(picture, "a picture")], [(sound, "a voice")]
+    )
     page = write_report(tmp_path / "out" / "report.html", "T", [section]).read_text()
     picture.unlink()
     assert "A &lt;b&gt;" in page
     assert "<p>one</p><p>two</p>" in page
     assert "0.9877" in page
     assert page.count("base64,") == 2
-    assert "src=\"/" not in page
+    assert 'src="/' not in page
     assert "http" not in page

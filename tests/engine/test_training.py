@@ -29,13 +29,27 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fit(recordings: Path):
     def run(out: Path, epochs: int, *extra: str) -> Path:
         before = set(out.glob("speech/t/*"))
-        code = main([
-            "speech", "fit", "-c", "mossformer_demo", "--data.root", str(recordings), "--out", str(out), "--name", "t",
-            "--data.val_speakers", "2", "--data.test_speakers", "2", "--data.seconds", "0.1", "--data.train_mixtures", "8",
-            "--data.val_mixtures", "4", "--data.test_mixtures", "4", "--model.net.dim", "8", "--model.net.depth", "1",
-            "--model.net.encoder_dim", "8", "--model.warmup_steps", "1", "--model.decay_fraction", "0", "--trainer.max_epochs", str(epochs),
-            "--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false", *extra,
-        ])  # fmt: skip
+        options = {
+            "data.root": recordings,
+            "data.val_speakers": 2,
+            "data.test_speakers": 2,
+            "data.seconds": 0.1,
+            "data.train_mixtures": 8,
+            "data.val_mixtures": 4,
+            "data.test_mixtures": 4,
+            "model.net.dim": 8,
+            "model.net.depth": 1,
+            "model.net.encoder_dim": 8,
+            "model.warmup_steps": 1,
+            "model.decay_fraction": 0,
+            "trainer.max_epochs": epochs,
+            "trainer.enable_progress_bar": False,
+            "trainer.enable_model_summary": False,
+            "out": out,
+            "name": "t",
+        }
+        given = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+        code = main(["speech", "fit", "-c", "mossformer_demo", *given, *extra])
         assert code == 0
         (made,) = set(out.glob("speech/t/*")) - before
         return made

@@ -28,7 +28,7 @@ class Buildable(nn.Module):
             return self
         bound.apply_defaults()
         # nn.Module.__init__ has not run yet, so plain attribute assignment would be refused.
-        self.__dict__["_init_args"] = {k: v for k, v in list(bound.arguments.items())[1:]}
+        self.__dict__["_init_args"] = dict(list(bound.arguments.items())[1:])
         return self
 
     def spec(self) -> dict[str, Any]:
@@ -60,7 +60,10 @@ def _plain(value: Any) -> Any:
         # functools.partial(Mixer, heads=4), or jsonargparse's partial(instantiate, ..., Mixer, heads=4)
         classes = [a for a in (value.func, *value.args) if isinstance(a, type)]
         if classes:
-            return {"class_path": public_path(classes[-1]), "init_args": {k: _plain(v) for k, v in value.keywords.items()}}
+            return {
+                "class_path": public_path(classes[-1]),
+                "init_args": {k: _plain(v) for k, v in value.keywords.items()},
+            }
     raise TypeError(
         f"cannot store {value!r} in a checkpoint: pass plain data, a class, or functools.partial(Class, option=value)"
     )

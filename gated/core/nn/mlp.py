@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 
 class MLP(nn.Module):
-    """``fc2(GELU(fc1(x)))`` over the last axis.
+    """``fc2(dropout(activation(fc1(x))))`` over the last axis.
 
     Args:
         dim: channels in and out.
         hidden_dim: channels between.
-        dropout: dropout after either layer.
+        activation: class of the non-linearity.
+        dropout: dropout between the layers.
     """
 
-    def __init__(self, dim: int, hidden_dim: int, *, dropout: float = 0.0) -> None:
+    def __init__(
+        self, dim: int, hidden_dim: int, *, activation: type[nn.Module] = nn.GELU, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.fc1 = nn.Linear(dim, hidden_dim)
-        self.fc2 = nn.Linear(hidden_dim, dim)
+        self.activation = activation()
         self.dropout = nn.Dropout(dropout)
+        self.fc2 = nn.Linear(hidden_dim, dim)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``[..., D] -> [..., D]``."""
-        out: torch.Tensor = self.dropout(self.fc2(self.dropout(F.gelu(self.fc1(x)))))
+        out: torch.Tensor = self.fc2(self.dropout(self.activation(self.fc1(x))))
         return out

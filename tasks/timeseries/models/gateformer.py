@@ -15,11 +15,12 @@ from torch import nn
 
 from gated.core.mixers import SoftmaxAttention
 from gated.core.mixers.base import MixerFactory, TokenMixer, require
+from gated.core.nn.block import PreNormBlock
 from gated.core.nn.buildable import Buildable
 from gated.core.nn.fusion import GatedFusion
 from gated.core.nn.instance_norm import instance_normalize
+from gated.core.nn.mlp import MLP
 from gated.core.nn.patching import SeriesPatches
-from gated.core.nn.transformer import PreNormLayer
 from gated.errors import UserError
 
 
@@ -96,8 +97,11 @@ class Gateformer(Buildable):
             return require(mixer, "Gateformer (variate_mixer)", needs_grid=False, causal=False)
 
         def layers(mixer: MixerFactory) -> nn.Sequential:
+            def mlp() -> MLP:
+                return MLP(d_model, d_ff, activation=nn.ReLU, dropout=dropout)
+
             return nn.Sequential(
-                *(PreNormLayer(d_model, d_ff, mixer=mixer, dropout=dropout) for _ in range(num_layers))
+                *(PreNormBlock(d_model, mixer(d_model), mlp=mlp(), drop=nn.Dropout(dropout)) for _ in range(num_layers))
             )
 
         self.dropout = nn.Dropout(dropout)

@@ -13,6 +13,8 @@ from gated.core.mixers.gpsa import GPSA
 from gated.core.mixers.softmax import SoftmaxAttention
 from gated.core.nn.block import PreNormBlock
 from gated.core.nn.buildable import Buildable
+from gated.core.nn.drop_path import DropPath
+from gated.core.nn.mlp import MLP
 from gated.core.nn.patches import PatchEmbed, resize_positions
 from gated.errors import UserError
 
@@ -80,7 +82,11 @@ class ConViT(Buildable):
 
         self.blocks = nn.ModuleList(
             PreNormBlock(
-                embed_dim, mixer_at(layer), mlp_ratio=mlp_ratio, drop_path=drop_path * layer / max(depth - 1, 1)
+                embed_dim,
+                mixer_at(layer),
+                mlp=MLP(embed_dim, int(embed_dim * mlp_ratio)),
+                drop=DropPath(drop_path * layer / max(depth - 1, 1)),
+                norm_eps=1e-6,
             )
             for layer in range(depth)
         )
@@ -96,7 +102,7 @@ class ConViT(Buildable):
         for layer, block in enumerate(self.blocks):
             linears += [block.mlp.fc1, block.mlp.fc2]
             if layer >= self.num_local_layers and not keep_mixers:
-                linears += list(block.attn.modules())
+                linears += list(block.mixer.modules())
         for linear in linears:
             if isinstance(linear, nn.Linear):
                 nn.init.trunc_normal_(linear.weight, std=0.02)
@@ -135,15 +141,15 @@ class ConViT(Buildable):
         for layer, block in enumerate(self.blocks):
             tokens = self._join_class_token(tokens, layer)
             cells = self._grid_at(layer, grid)
-            if hasattr(block.attn, "attention_map"):
-                maps[layer] = block.attn.attention_map(block.norm1(tokens), grid=cells)
+            if hasattr(block.mixer, "attention_map"):
+                maps[layer] = block.mixer.attention_map(block.norm1(tokens), grid=cells)
             tokens = block(tokens, grid=cells)
         return maps
 
     @torch.no_grad()
     def gate_values(self) -> dict[int, torch.Tensor]:
         """Return layer -> share of position in each head ``[H]``, for the layers with gated positional attention."""
-        return {i: block.attn.gate_values() for i, block in enumerate(self.blocks) if isinstance(block.attn, GPSA)}
+        return {i: block.mixer.gate_values() for i, block in enumerate(self.blocks) if isinstance(block.mixer, GPSA)}
 
     def get_classifier(self) -> nn.Module:
         """Return the last layer."""

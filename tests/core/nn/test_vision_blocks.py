@@ -65,7 +65,7 @@ class Recorder(nn.Module):
 @pytest.mark.parametrize("own_norm", [True, False])
 def test_block_normalises_for_mixers_that_do_not(own_norm):
     mixer = Recorder(own_norm)
-    block = PreNormBlock(6, mixer, mlp_ratio=2)
+    block = PreNormBlock(6, mixer, mlp=MLP(6, 12))
     x = 5 + 3 * torch.randn(2, 4, 6)
     out = block(x, grid=(2, 2))
     torch.testing.assert_close(out, x + block.mlp(block.norm2(x)))

@@ -65,7 +65,9 @@ def test_padding_changes_nothing(impl: str) -> None:
     alone = softmax_attention(**x, impl=impl)
     padded = {n: torch.cat((t, torch.full_like(t[:, :, :5], 1e3)), 2) for n, t in x.items() if t is not None}
     mask = torch.arange(17).expand(2, -1) < 12
-    torch.testing.assert_close(softmax_attention(**padded, key_mask=mask, impl=impl)[:, :, :12], alone, atol=1e-12, rtol=1e-12)
+    torch.testing.assert_close(
+        softmax_attention(**padded, key_mask=mask, impl=impl)[:, :, :12], alone, atol=1e-12, rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("impl", ["reference", "chunk"])

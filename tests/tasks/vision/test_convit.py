@@ -78,7 +78,9 @@ def test_agrees_with_timm(theirs, ours):
 
 
 def test_converter_names_what_does_not_fit():
-    weights = {k: v for k, v in small().state_dict().items() if k != "norm.bias"} | {"extra.weight": torch.zeros(1)}
+    weights = {k.replace(".mixer.", ".attn."): v for k, v in small().state_dict().items() if k != "norm.bias"} | {
+        "extra.weight": torch.zeros(1)
+    }
     with pytest.raises(UserError, match=r"(?s)missing keys: norm.bias.*not understood: extra.weight"):
         from_timm_convit(weights)
     with pytest.raises(UserError, match=r"checkpoint\['model'\]"):
@@ -121,7 +123,7 @@ def test_positions_are_interpolated_not_cut():
 def test_any_mixer_fits_and_survives_a_spec():
     gated = partial(SoftmaxAttention, num_heads=2, output_gate="head")
     model = small(local_mixer=partial(GPSA, num_heads=2, locality_strength=2.0), mixer=gated)
-    assert model.blocks[2].attn.gate is not None
+    assert model.blocks[2].mixer.gate is not None
     again = build(model.spec(), trusted=False).eval()
     again.load_state_dict(model.state_dict())
     images = torch.randn(1, 1, 8, 8)

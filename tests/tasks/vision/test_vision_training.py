@@ -10,8 +10,8 @@ import yaml
 from PIL import Image
 
 import gated
-from gated.cli.configs import find_config
 from gated.cli.main import main
+from gated.configs import find_config
 from tasks.vision import Classifier, Segmenter
 from tasks.vision.demo import assemble, run
 from tasks.vision.models import ConViT, GatedUNet

@@ -31,8 +31,8 @@ def local_global(
 
         out_i = sum_{j in group(i)} relu(q_local_i . k_local_j / g)^2 v_j  +  (1/n) q_global_i . sum_j k_global_j v_j^T
 
-    ``n`` is the number of real tokens. With ``causal=True`` the local sum stops at ``j = i`` and the global one runs over
-    the groups before the group of ``i``, divided by ``g``.
+    ``n`` is the number of real tokens. With ``causal=True`` the local sum stops at ``j = i`` and the global one runs
+    over the groups before the group of ``i``, divided by ``g``.
 
     Args:
         q_local: local queries ``[B, H, T, D]``; ``k_local`` likewise.
@@ -66,6 +66,14 @@ def local_global(
         raise UserError(f"{OP.name}: group_size must be positive", expected=">= 1", found=str(group_size))
     form = OP.pick(impl, q_local.device)
     out: tuple[torch.Tensor, ...] = form(
-        q_local, k_local, q_global, k_global, tuple(values), group_size=group_size, causal=causal, mask=mask, dropout=dropout
+        q_local,
+        k_local,
+        q_global,
+        k_global,
+        tuple(values),
+        group_size=group_size,
+        causal=causal,
+        mask=mask,
+        dropout=dropout,
     )
     return out

@@ -9,7 +9,7 @@ from gated.errors import UserError, did_you_mean
 
 def shipped_root() -> Path:
     """Return the folder of the configs that ship: inside the wheel, or the checkout's ``configs/``."""
-    package = Path(__file__).resolve().parents[1]
+    package = Path(__file__).resolve().parent
     packaged = package / "_configs"
     return packaged if packaged.is_dir() else package.parent / "configs"
 
