@@ -116,7 +116,7 @@ class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         if crop_size is not None:
             self.augment = v2.Compose(
                 [
-                    v2.RandomCrop(crop_size, pad_if_needed=True, padding_mode="symmetric"),
+                    v2.RandomCrop(crop_size, pad_if_needed=True, padding_mode="edge"),  # mirroring fails on tiny images
                     v2.RandomHorizontalFlip(),
                     v2.RandomVerticalFlip(),
                     v2.ColorJitter(brightness=0.2, contrast=0.2),
