@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -60,8 +61,7 @@ def test_the_demo_runs_from_the_wheel_in_an_empty_environment(wheel: Path, tmp_p
     (report,) = empty.glob("runs/demo/*/report.html")
     assert report.stat().st_size > 100_000
 
-    figures = dict(line.strip().rsplit("  ", 1) for line in done.stdout.splitlines() if line.startswith("  "))
-    figures = {name.strip(): value.strip() for name, value in figures.items()}
+    figures = dict(re.findall(r"^  (\S.*?) {2,}(\S+)$", done.stdout, flags=re.MULTILINE))
     assert float(figures["held-out accuracy"]) >= 0.97
     assert float(figures["SI-SDR improvement (dB)"]) >= 2.0
     assert float(figures["Gateformer: test MSE"]) < float(figures["seasonal-naive (52): test MSE"])
