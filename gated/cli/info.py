@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import shutil
 from importlib import metadata
 from pathlib import Path
@@ -42,7 +43,7 @@ def mixers(argv: list[str]) -> int:
     rows = []
     for name in package.list_mixers():
         mixer = getattr(package, name)
-        summary = (mixer.__doc__ or "").strip().splitlines()[0].split(",")[0].rstrip(".")
+        summary = re.split(r"[,.(]", (mixer.__doc__ or "").strip())[0].strip()
         flags = [f for f in ("needs_grid", "supports_mask", "stateful") if getattr(mixer, f)]
         rows.append(
             {"mixer": name, "flags": " ".join(flags) or "-", "what": summary, "yaml": f"gated.core.mixers.{name}"}

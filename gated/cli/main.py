@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from gated import __version__
 from gated.errors import UserError, did_you_mean
@@ -31,12 +31,21 @@ EXIT_DONE, EXIT_BUG, EXIT_USER = 0, 1, 2
 class Parser(argparse.ArgumentParser):
     """An ``ArgumentParser`` whose errors are a :class:`UserError` that names near misses of a mistyped option."""
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Name a mistyped option first: argparse would complain that the right one is missing."""
+        known = [option for action in self._actions for option in action.option_strings if option.startswith("--")]
+        for word in args if args is not None else sys.argv[1:]:
+            name = word.partition("=")[0]
+            if name.startswith("--") and name != "--" and not any(option.startswith(name) for option in known):
+                raise UserError(
+                    f"{self.prog}: unknown option {name!r}",
+                    hint=f"{did_you_mean(name, known)} `{self.prog} --help` shows all options",
+                )
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage and leaving."""
-        known = [s for a in self._actions for s in a.option_strings if s.startswith("--")]
-        words = [w for w in message.split() if w.startswith("--")] if "unrecognized" in message else []
-        hint = did_you_mean(words[0].split("=")[0], known) + " " if words else ""
-        raise UserError(f"{self.prog}: {message}", hint=f"{hint}`{self.prog} --help` shows all options")
+        raise UserError(f"{self.prog}: {message}", hint=f"`{self.prog} --help` shows all options")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

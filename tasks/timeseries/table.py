@@ -157,7 +157,8 @@ def _chosen(names: list[str], target: str | Sequence[str] | None) -> list[str]:
     if lacking:
         raise UserError(
             f"the table has no column{'s' if len(lacking) > 1 else ''} {', '.join(map(repr, lacking))}",
-            expected="the columns " + ", ".join(map(repr, wanted)),
+            expected=", ".join(map(repr, wanted)) if len(wanted) > 1 else "a column of the table",
+            found="the columns " + ", ".join(map(repr, names[:12])) + (", ..." if len(names) > 12 else ""),
             hint=did_you_mean(lacking[0], names),
         )
     if not wanted:

@@ -104,3 +104,10 @@ def test_copying_a_config_never_overwrites(tmp_path, monkeypatch, capsys: pytest
     assert main(["configs", "--copy", "speech/mossformer_demo"]) == 2
     assert (tmp_path / "mossformer_demo.yaml").read_text() == before
     assert "exists already" in capsys.readouterr().err
+
+
+def test_a_mistyped_option_is_named_before_the_one_it_was_meant_to_be(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["timeseries", "forecast", "x.csv", "--horizn", "3"]) == 2
+    err = capsys.readouterr().err
+    assert "unknown option '--horizn'" in err
+    assert "did you mean '--horizon'" in err
