@@ -12,7 +12,7 @@ export OMP_NUM_THREADS ?= 1
 
 demo: $(STAMP)
 	@echo "==> gated demo"
-	@OMP_NUM_THREADS=2 $(BIN)/gated demo
+	@$(BIN)/gated demo
 
 test: $(STAMP) lint
 	@echo "==> pytest (quick tests)"

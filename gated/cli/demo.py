@@ -29,8 +29,13 @@ def main(argv: list[str]) -> int:
     tasks = options.only or list(TASKS)
 
     print(f"gated demo: {len(tasks)} jobs, a few minutes on two cores; files go to {out}", flush=True)
+    import torch
+
     from gated.engine.report import format_metric, write_report
 
+    # these networks are too small to gain from threads, and on a shared machine threads wait for each other: one core
+    # took 92 s where two threads beside a busy process took over 600 s
+    torch.set_num_threads(1)
     sections = []
     for number, task in enumerate(tasks, 1):
         print(f"\n[{number}/{len(tasks)}] {_TITLES[task]}", flush=True)
