@@ -1,4 +1,4 @@
-"""One contract for every config that ships, by enumeration: header, parsing, one step on small data of the right kind."""
+"""One contract for every config that ships, by enumeration: header, parsing, one step on small data."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class GatedModule(L.LightningModule):
         lr: peak learning rate.
         weight_decay: on matrices and kernels only, never on vectors or on ``net.no_weight_decay()``.
         warmup_steps: optimiser steps of linear warm-up.
-        decay_fraction: share of all steps, at the end, over which the rate falls to zero (1: plain cosine, 0: constant).
+        decay_fraction: share of all steps, at the end, over which the rate falls to zero (1: cosine, 0: constant).
         compile: compile the network with ``torch.compile`` when training starts.
     """
 

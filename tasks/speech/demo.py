@@ -55,8 +55,8 @@ def run(out: Path) -> Section:
         "Speech: two voices pulled apart",
         f"A woman and a man read aloud at the same time and equally loud, {mixture.shape[-1] / rate:.0f} seconds of "
         f"LibriSpeech (CC BY 4.0) at {rate // 1000} kHz. The network, a MossFormer of "
-        f"{sum(p.numel() for p in net.parameters()):,} weights that ships with the package, heard neither of them while "
-        f"it was trained; they are the first woman and the first man of the test speakers, not a chosen pair.\n\n"
+        f"{sum(p.numel() for p in net.parameters()):,} weights that ships with the package, heard neither of them "
+        f"in training; they are the first woman and the first man of the test speakers, not a chosen pair.\n\n"
         f"{what_one_hears(gain)} {on_average(gain, average)}",
         metrics=metrics,
         figures=[
@@ -86,7 +86,7 @@ def what_one_hears(gain: float) -> str:
     if gain < 4:
         return (
             "What to expect: each output brings one voice forward and turns the other down, but both are still there "
-            "to be heard. A larger network trained for days on a GPU reaches 15 to 20 dB, where the other voice is gone."
+            "to be heard. A larger network, trained for days on a GPU, reaches 15 to 20 dB: the other voice is gone."
         )
     if gain < 9:
         return (

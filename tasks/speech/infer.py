@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from rich.console import Console
-from rich.progress import Progress, TaskID
+from rich.progress import Progress
 from torch import nn
 
 from gated.cli.main import Parser
@@ -143,10 +143,6 @@ def main(argv: list[str]) -> int:
     for path in (path for paths in plan for path in paths):
         print(path)
     return 0
-
-
-def _show(bars: Progress, bar: TaskID, share: float) -> None:
-    bars.update(bar, completed=share)
 
 
 def separator(ckpt: str | Path) -> nn.Module:

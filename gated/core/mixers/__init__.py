@@ -1,14 +1,20 @@
 """Token mixers, ``[B, N, D] -> [B, N, D]``: any of them fits into any model of the suite by one line of YAML."""
 
 from gated.core.mixers.base import Grid, MixerFactory, TokenMixer, require
+from gated.core.mixers.fox import ForgettingAttention
+from gated.core.mixers.gated_delta import GatedDeltaNet
 from gated.core.mixers.gau import GatedAttentionUnit
+from gated.core.mixers.gla import GatedLinearAttention
 from gated.core.mixers.gpsa import GPSA
 from gated.core.mixers.mossformer import MossFormerAttention
 from gated.core.mixers.softmax import SoftmaxAttention
 
 __all__ = [
     "GPSA",
+    "ForgettingAttention",
     "GatedAttentionUnit",
+    "GatedDeltaNet",
+    "GatedLinearAttention",
     "Grid",
     "MixerFactory",
     "MossFormerAttention",

@@ -46,8 +46,7 @@ class GatedOp:
             UserError: ``impl`` is unknown, or cannot run here (an explicit choice never falls back).
         """
         if impl == "auto":
-            exporting = torch.compiler.is_exporting()
-            impl = "chunk" if exporting or self.unavailable("triton", device) else "triton"
+            impl = "chunk" if is_exporting() or self.unavailable("triton", device) else "triton"
         elif impl not in FORMS:
             raise UserError(f"{self.name}: unknown impl {impl!r}", hint=did_you_mean(str(impl), ("auto", *FORMS)))
         reason = self.unavailable(impl, device)
@@ -69,6 +68,11 @@ def declare(name: str, *forms: str) -> GatedOp:
     # torch.compile cannot trace an import, so the forms that need torch alone are loaded right away
     _LOADED.update({path: _load(path) for form, path in paths.items() if form != "triton"})
     return GatedOp(name, paths)
+
+
+def is_exporting() -> bool:
+    """Whether ``torch.export`` is tracing (``torch.compile`` sees ``torch.compiler.is_exporting()`` as true)."""
+    return bool(torch.compiler._is_exporting_flag)
 
 
 def _load(path: str) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""Softmax attention with an output gate."""
+"""Softmax attention with gates on its scores, weights and output."""
 
 from gated.core.ops.softmax_attention.api import softmax_attention
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from gated.core.ops._checks import Shapes
 from gated.core.ops._op import Impl, declare
-from gated.errors import UserError
+from gated.core.ops.softmax_attention.checks import check_inputs
+from gated.core.ops.softmax_attention.forget import Forget
 
 OP = declare("softmax_attention", "reference", "chunk")
 
@@ -17,49 +17,95 @@ def softmax_attention(
     v: torch.Tensor,
     *,
     causal: bool = False,
+    log_forget: Forget | None = None,
     output_gate: torch.Tensor | None = None,
+    head_weight: torch.Tensor | None = None,
+    clip: float | None = None,
+    signed: bool = False,
+    bias_factors: tuple[torch.Tensor, torch.Tensor] | None = None,
+    window: int | None = None,
     key_mask: torch.Tensor | None = None,
+    cu_seqlens: torch.Tensor | None = None,
     scale: float | None = None,
     dropout: float = 0.0,
+    check: bool = True,
     impl: Impl = "auto",
 ) -> torch.Tensor:
-    """Softmax attention, ``sigmoid(output_gate) * softmax(scale * q k^T) v``.
-
-    The output gate is G1 of "Gated Attention for Large Language Models" (arXiv 2505.06708, eq. 5): one number per
-    element or per head, applied after the values are mixed and before the output projection.
+    """Softmax attention with gates, ``sigmoid(output_gate) * softmax(scale * q k^T + bias) v``; options combine.
 
     Args:
         q: queries ``[B, H, T, D]``.
-        k: keys ``[B, H, S, D]``.
-        v: values ``[B, H, S, E]``.
+        k: keys ``[B, HK, S, D]``; ``H`` is a multiple of ``HK``, and ``H / HK`` neighbouring query heads share one.
+        v: values ``[B, HK, S, E]``.
         causal: query ``t`` sees keys ``0..t``; needs ``S == T``.
-        output_gate: gate before the sigmoid, ``[B, H, T, E]`` (element-wise) or ``[B, H, T, 1]`` (head-wise).
+        log_forget: log of a forget gate, ``[B, H, T]``, <= 0, -inf allowed: ``sum(log_forget[j+1..i])`` is added to the
+            score of query ``i`` and key ``j <= i`` (Forgetting Transformer, arXiv 2503.02130, section 3). Without
+            ``causal`` the same gates act on both sides, ``-|c_i - c_j|`` with ``c`` their running sum; or give a pair,
+            the second for keys ``j > i``, which get ``sum(second[i..j-1])``: the mirror image of the first.
+        output_gate: gate before the sigmoid, ``[B, H, T, E]`` (element-wise) or ``[B, H, T, 1]`` (head-wise): G1 of
+            "Gated Attention for Large Language Models", arXiv 2505.06708, eq. 5.
+        head_weight: factor on each head's output, ``[B, H, T]`` (Mixture-of-Head attention, arXiv 2410.11842).
+        clip: alpha >= 0 of the clipped softmax ``max(0, (1 - gamma) softmax + gamma)``, ``gamma = -alpha / keys seen by
+            the query`` (Quantizable Transformers, arXiv 2306.12929, eq. 4, with zeta = 1).
+        signed: weights ``sign(p) softmax(|p|)`` of the scores ``p`` (Cog Attention); a forget gate acts on ``|p|``. Not
+            with ``clip``.
+        bias_factors: ``([B or 1, H, T, R], [B or 1, HK, S, R])``, whose product is added to the scores (FlashBias).
+        window: number of keys in a query's neighbourhood: the ``window`` keys that begin at ``t - window // 2``, moved
+            inside the sequence at its ends (Neighborhood Attention, arXiv 2204.07143), or the last ``window`` keys if
+            ``causal``; needs ``S == T``.
         key_mask: ``[B, S]`` bool, True where a key is real. A query with no key to look at gives zeros.
+        cu_seqlens: ``[N + 1]`` ints from 0 to ``T``, where each of ``N`` sequences packed along ``T`` begins; needs
+            ``B == 1`` and ``S == T``. Not with ``key_mask``.
         scale: factor on the scores, ``D ** -0.5`` by default.
         dropout: probability of dropping an attention weight; pass 0 outside training.
+        check: refuse gates above 0 (reads all of them; never under compile and export).
         impl: form to run; ``"auto"`` picks.
 
     Returns:
         ``[B, H, T, E]`` in the dtype of ``v``.
 
     Raises:
-        UserError: a shape or dtype does not fit, or ``impl`` cannot run here.
+        UserError: a shape, dtype or value does not fit, options exclude each other, or ``impl`` cannot run here.
 
     Example:
         >>> q = k = v = torch.randn(1, 2, 5, 8)
         >>> softmax_attention(q, k, v, output_gate=torch.zeros(1, 2, 5, 1)).shape
         torch.Size([1, 2, 5, 8])
+        >>> softmax_attention(q, k, v, causal=True, log_forget=-torch.rand(1, 2, 5), window=3).shape
+        torch.Size([1, 2, 5, 8])
     """
-    shapes = Shapes(OP.name).check("q", q, "B H T D").check("k", k, "B H S D").check("v", v, "B H S E")
-    shapes.check("output_gate", output_gate, "B H T E", "B H T 1").check("key_mask", key_mask, "B S")
-    shapes.dtype("key_mask", key_mask, torch.bool)
-    if causal and q.shape[2] != k.shape[2]:
-        raise UserError(
-            f"{OP.name}: causal=True needs as many keys as queries", expected=f"S={q.shape[2]}", found=f"S={k.shape[2]}"
-        )
-    scale = q.shape[-1] ** -0.5 if scale is None else scale
-    form = OP.pick(impl, q.device)
-    out: torch.Tensor = form(
-        q, k, v, causal=causal, output_gate=output_gate, key_mask=key_mask, scale=scale, dropout=dropout
+    check_inputs(
+        OP.name,
+        q,
+        k,
+        v,
+        causal=causal,
+        log_forget=log_forget,
+        output_gate=output_gate,
+        head_weight=head_weight,
+        clip=clip,
+        signed=signed,
+        bias_factors=bias_factors,
+        window=window,
+        key_mask=key_mask,
+        cu_seqlens=cu_seqlens,
+        check=check,
+    )
+    out: torch.Tensor = OP.pick(impl, q.device)(
+        q,
+        k,
+        v,
+        causal=causal,
+        log_forget=log_forget,
+        output_gate=output_gate,
+        head_weight=head_weight,
+        clip=clip,
+        signed=signed,
+        bias_factors=bias_factors,
+        window=window,
+        key_mask=key_mask,
+        cu_seqlens=cu_seqlens,
+        scale=q.shape[-1] ** -0.5 if scale is None else scale,
+        dropout=dropout,
     )
     return out

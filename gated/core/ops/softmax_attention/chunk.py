@@ -1,9 +1,14 @@
-"""The fast form: torch's own blockwise attention, so that no ``[T, S]`` matrix is kept."""
+"""The fast form: torch's own blockwise attention where it can do the job, else blocks of our own."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+
+from gated.core.ops.softmax_attention.blocks import BlockAttention, Options, spans
+from gated.core.ops.softmax_attention.forget import Decay, Forget, decay
+from gated.core.ops.softmax_attention.reference import finish, reference, repeat_heads
+from gated.core.ops.softmax_attention.visible import sight
 
 
 def chunk(
@@ -12,20 +17,88 @@ def chunk(
     v: torch.Tensor,
     *,
     causal: bool,
+    log_forget: Forget | None,
     output_gate: torch.Tensor | None,
+    head_weight: torch.Tensor | None,
+    clip: float | None,
+    signed: bool,
+    bias_factors: tuple[torch.Tensor, torch.Tensor] | None,
+    window: int | None,
     key_mask: torch.Tensor | None,
+    cu_seqlens: torch.Tensor | None,
     scale: float,
     dropout: float,
 ) -> torch.Tensor:
     """See :func:`gated.core.ops.softmax_attention`."""
+    kernel = log_forget is None and clip is None and not signed and window is None and cu_seqlens is None
+    kernel = kernel and not (causal and key_mask is not None) and (bias_factors is None or _exact(q))
+    if not kernel and (dropout or torch.compiler.is_exporting()):
+        # a graph with a length to be chosen later cannot loop over blocks, and blocks could not repeat their dropout
+        return reference(
+            q,
+            k,
+            v,
+            causal=causal,
+            log_forget=log_forget,
+            output_gate=output_gate,
+            head_weight=head_weight,
+            clip=clip,
+            signed=signed,
+            bias_factors=bias_factors,
+            window=window,
+            key_mask=key_mask,
+            cu_seqlens=cu_seqlens,
+            scale=scale,
+            dropout=dropout,
+        )
+    dtype, groups = torch.promote_types(q.dtype, torch.float32), k.shape[1]
+    if bias_factors is not None:
+        # softmax(s q k^T + a b^T) is the attention of [s q | a] on [k | b] (FlashBias)
+        of_q, of_k = (f.to(dtype).expand(q.shape[0], -1, -1, -1) for f in bias_factors)
+        q, k, scale = torch.cat((scale * q.to(dtype), of_q), -1), torch.cat((k.to(dtype), of_k), -1), 1.0
+    if kernel:
+        return finish(_kernel(q, k, v, causal, key_mask, scale, dropout), output_gate, head_weight)
+    fading = None if log_forget is None else Decay(*(t.unflatten(1, (groups, -1)) for t in decay(log_forget)))
+    rules = sight(q.shape[2], q.device, causal=causal, key_mask=key_mask, window=window, cu_seqlens=cu_seqlens)
+    with torch.autocast(q.device.type, enabled=False):
+        out: torch.Tensor = BlockAttention.apply(
+            (q.to(dtype) * scale).unflatten(1, (groups, -1)),
+            k.to(dtype),
+            v.to(dtype),
+            *(fading or (None,) * 4),
+            rules.key_mask,
+            rules.first,
+            rules.stop,
+            causal,
+            window,
+            Options(clip, signed, spans(rules, q.shape[0] * q.shape[1], q.shape[2], k.shape[2])),
+        )
+    return finish(out.flatten(1, 2).to(v.dtype), output_gate, head_weight)
+
+
+def _exact(q: torch.Tensor) -> bool:
+    return q.dtype in (torch.float32, torch.float64)
+
+
+def _kernel(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    causal: bool,
+    key_mask: torch.Tensor | None,
+    scale: float,
+    dropout: float,
+) -> torch.Tensor:
+    width, heads = v.shape[-1], q.shape[1]
+    k, v = repeat_heads(k, heads), repeat_heads(v, heads)
+    # with unlike widths torch falls back to a form that keeps the matrix; zeros change nothing
+    common = max(q.shape[-1], width)
+    q, k, v = (t if t.shape[-1] == common else F.pad(t, (0, common - t.shape[-1])) for t in (q, k, v))
     if key_mask is None:
         out = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=causal, scale=scale)
-        return out if output_gate is None else out * torch.sigmoid(output_gate)
-    visible = key_mask[:, None, None, :].expand(-1, 1, q.shape[2], -1)
-    if causal:
-        visible = visible & torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril()
+        return out[..., :width]
+    visible = key_mask[:, None, None, :]
     sees_any = visible.any(-1, keepdim=True)
     # a row without a key would be 0/0 in some kernels: let it look everywhere, then blank its output
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=visible | ~sees_any, dropout_p=dropout, scale=scale)
-    out = out.masked_fill(~sees_any, 0.0)
-    return out if output_gate is None else out * torch.sigmoid(output_gate)
+    return out[..., :width].masked_fill(~sees_any, 0.0)

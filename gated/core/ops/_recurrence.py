@@ -1,0 +1,213 @@
+"""What the recurrences share around their forms: result, grouped heads, padding, packing and direction.
+
+A form only ever sees the plain case: forward, equal numbers of heads, no mask, scaled queries, fp32 or double.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple, TypeAlias
+
+import torch
+
+from gated.core.ops._checks import Shapes
+from gated.errors import UserError, did_you_mean
+
+Direction: TypeAlias = Literal["forward", "reverse", "both"]
+DIRECTIONS: tuple[Direction, ...] = ("forward", "reverse", "both")
+
+
+class Recurrence(NamedTuple):
+    """Result of a recurrence.
+
+    Attributes:
+        output: ``[B, HV, T, V]`` in the dtype of the values.
+        state: ``[B, HV, K, V]`` in fp32 or double, None unless asked for.
+    """
+
+    output: torch.Tensor
+    state: torch.Tensor | None
+
+
+class Inputs(NamedTuple):
+    """Tensors along time: ``q, k [B, N, T, K]``, ``v [B, N, T, V]``, others ``[B, N, T]``, ``[B, N, T, K]`` or None."""
+
+    q: torch.Tensor
+    k: torch.Tensor
+    v: torch.Tensor
+    log_decay: torch.Tensor | None
+    beta: torch.Tensor | None
+
+
+Form: TypeAlias = Callable[[Inputs, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+"""``(inputs, initial state [B, N, K, V]) -> (output [B, N, T, V], final state)``, forward in time."""
+
+
+def check_inputs(
+    op: str,
+    inputs: Inputs,
+    *,
+    decay_bound: float | None,
+    direction: Direction,
+    mask: torch.Tensor | None,
+    cu_seqlens: torch.Tensor | None,
+    initial_state: torch.Tensor | None,
+    check: bool,
+) -> None:
+    """Check shapes and dtypes and, if ``check``, the values of the gate; costs nothing under compile and export.
+
+    Raises:
+        UserError: naming the argument, what was expected and what came.
+    """
+    q, k, v, log_decay, beta = inputs
+    shapes = Shapes(op).check("q", q, "B H T K").check("k", k, "B H T K").check("v", v, "B HV T V")
+    if direction not in DIRECTIONS:
+        raise UserError(f"{op}: unknown direction {direction!r}", hint=did_you_mean(str(direction), DIRECTIONS))
+    if not shapes.active:
+        # an export with a dynamic length gives every tensor one of its own until told that they are one
+        for x in (k, v, *(x for x in (log_decay, beta) if x is not None and x.dim() > 1)):
+            torch._check(x.shape[2] == q.shape[2])
+        return
+    if v.shape[1] % max(q.shape[1], 1):
+        raise UserError(
+            f"{op}: v has the wrong number of heads", expected=f"a multiple of H={q.shape[1]}", found=f"HV={v.shape[1]}"
+        )
+    shapes.check("beta", beta, "B HV T", "B H T").check("mask", mask, "B T").dtype("mask", mask, torch.bool)
+    shapes.check("log_decay", log_decay, "B HV T K", "B H T K", "B HV T", "B H T", "HV", "H")
+    if cu_seqlens is not None:
+        _check_packing(op, cu_seqlens, q, mask)
+        shapes.sizes["N"] = cu_seqlens.shape[0] - 1
+    shapes.check("initial_state", initial_state, "B HV K V" if cu_seqlens is None else "N HV K V")
+    if initial_state is not None and initial_state.dtype not in (torch.float32, torch.float64):
+        raise UserError(
+            f"{op}: initial_state has the wrong dtype", expected="float32 or float64", found=str(initial_state.dtype)
+        )
+    if decay_bound is not None and not decay_bound <= 0:
+        raise UserError(f"{op}: decay_bound is not a bound on log_decay", expected="<= 0", found=str(decay_bound))
+    if check and log_decay is not None and log_decay.numel():
+        low, high = (float(x) for x in torch.aminmax(log_decay.detach()))
+        if high > 0:
+            raise UserError(
+                f"{op}: log_decay must not grow the state",
+                expected="every log_decay <= 0",
+                found=f"a largest value of {high:g}",
+                hint="pass logsigmoid(x) or -softplus(x)",
+            )
+        if decay_bound is not None and low < decay_bound:
+            raise UserError(
+                f"{op}: log_decay breaks the stated decay_bound",
+                expected=f"every log_decay >= {decay_bound:g}",
+                found=f"a smallest value of {low:g}",
+                hint="leave decay_bound out, or bound the gate, e.g. decay_bound * sigmoid(x)",
+            )
+
+
+def _check_packing(op: str, cu_seqlens: torch.Tensor, q: torch.Tensor, mask: torch.Tensor | None) -> None:
+    if mask is not None:
+        raise UserError(f"{op}: mask and cu_seqlens exclude each other", hint="leave padding out of a packed row")
+    if cu_seqlens.dim() != 1 or cu_seqlens.shape[0] < 1 or cu_seqlens.dtype not in (torch.int32, torch.int64):
+        raise UserError(
+            f"{op}: cu_seqlens must hold the offsets of N packed sequences",
+            expected="[N + 1] of int32 or int64",
+            found=f"{list(cu_seqlens.shape)} of {cu_seqlens.dtype}",
+        )
+    offsets = cu_seqlens.tolist()
+    if q.shape[0] != 1 or offsets[0] != 0 or offsets[-1] != q.shape[2] or sorted(offsets) != offsets:
+        raise UserError(
+            f"{op}: cu_seqlens does not fit",
+            expected=f"B=1 and offsets that rise from 0 to T={q.shape[2]}",
+            found=f"B={q.shape[0]} and {offsets if len(offsets) < 9 else [*offsets[:8], '...']}",
+        )
+
+
+def run(
+    form: Form,
+    inputs: Inputs,
+    *,
+    scale: float | None,
+    direction: Direction,
+    mask: torch.Tensor | None,
+    cu_seqlens: torch.Tensor | None,
+    initial_state: torch.Tensor | None,
+    return_state: bool,
+) -> Recurrence:
+    """Reduce a call to the plain case, run ``form`` and put its result back into the caller's shape and dtype."""
+    dtype, device = inputs.v.dtype, inputs.v.device
+    valid = None
+    if cu_seqlens is not None:
+        inputs, mask = _unpack(inputs, cu_seqlens)
+        valid = mask
+    inputs = _even_heads(inputs, mask)
+    inputs = inputs._replace(q=inputs.q * (inputs.q.shape[-1] ** -0.5 if scale is None else scale))
+    if initial_state is None:
+        batch, heads, _, width = inputs.q.shape
+        initial_state = inputs.q.new_zeros(batch, heads, width, inputs.v.shape[-1])
+    # autocast would put the state into half precision
+    with torch.autocast(device.type, enabled=False):
+        output, state = _directed(form, inputs, initial_state.to(inputs.q.dtype), direction)
+    if mask is not None:
+        output = output.masked_fill(~mask[:, None, :, None], 0.0)
+    if valid is not None:
+        output = output.transpose(0, 1)[:, valid].unsqueeze(0)
+    return Recurrence(output.to(dtype), state if return_state else None)
+
+
+def _directed(
+    form: Form, inputs: Inputs, state: torch.Tensor, direction: Direction
+) -> tuple[torch.Tensor, torch.Tensor]:
+    if direction == "forward":
+        return form(inputs, state)
+    if direction == "both":
+        halves = [_directed(form, inputs, state, half)[0] for half in DIRECTIONS[:2]]
+        # the own token is in both
+        own = (inputs.q * inputs.k).sum(-1, keepdim=True) * inputs.v
+        return halves[0] + halves[1] - own, state
+    flipped = Inputs(*(None if x is None else x.flip(2) for x in inputs))  # type: ignore[arg-type]
+    gate = flipped.log_decay
+    if gate is None:
+        output, state = form(flipped, state)
+    else:
+        # between t and t + 1 lies the gate of t + 1 in either direction, so the mirrored scan has it one step earlier
+        shifted = torch.cat((torch.zeros_like(gate[:, :, :1]), gate), 2)[:, :, :-1]
+        output, state = form(flipped._replace(log_decay=shifted), state)
+        # what a caller hands to the sequence on the left has passed the gate of this one's first token
+        edge = torch.exp(gate[:, :, -1:].sum(2))
+        state = state * (edge[..., None, None] if edge.dim() == 2 else edge[..., None])
+    return output.flip(2), state
+
+
+def _even_heads(inputs: Inputs, mask: torch.Tensor | None) -> Inputs:
+    """One query, key and gate a value head, in fp32 or double; masked tokens neither write nor decay."""
+    q, k, v, gate, beta = inputs
+    batch, heads, length, _ = v.shape
+    dtype = torch.promote_types(torch.promote_types(q.dtype, k.dtype), torch.promote_types(v.dtype, torch.float32))
+
+    def even(x: torch.Tensor | None) -> torch.Tensor | None:
+        if x is None:
+            return None
+        if x.dim() == 1:
+            x = x[None, :, None].expand(batch, -1, length)
+        if x.shape[1] != heads:
+            x = x.repeat_interleave(heads // x.shape[1], 1)
+        x = x.to(dtype)
+        if mask is None:
+            return x
+        return x.masked_fill(~(mask[:, None, :] if x.dim() == 3 else mask[:, None, :, None]), 0.0)
+
+    return Inputs(*(even(x) for x in (q, k, v, gate, beta)))  # type: ignore[arg-type]
+
+
+def _unpack(inputs: Inputs, cu_seqlens: torch.Tensor) -> tuple[Inputs, torch.Tensor]:
+    """Lay the sequences of one packed row under each other, padded on the right, with the mask of what is real."""
+    lengths = cu_seqlens.diff()
+    longest = int(lengths.max()) if lengths.numel() else 0
+    steps = torch.arange(longest, device=cu_seqlens.device)
+    valid = steps < lengths[:, None]
+    index = (cu_seqlens[:-1, None] + steps) * valid
+
+    def spread(x: torch.Tensor | None) -> torch.Tensor | None:
+        if x is None or x.dim() == 1:
+            return x
+        return x[0][:, index].transpose(0, 1)
+
+    return Inputs(*(spread(x) for x in inputs)), valid  # type: ignore[arg-type]

@@ -1,0 +1,77 @@
+"""The fast form: the changes of a chunk are one triangular solve, and a chunk acts on the state as one small matrix."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from gated.core.ops._decay import blocks_for, chunk_decay, chunk_size, finite, in_chunks, leading, scaled
+from gated.core.ops._recurrence import Inputs
+
+_GROUP = 16
+
+
+def chunk(inputs: Inputs, state: torch.Tensor, *, decay_bound: float | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """See :func:`gated.core.ops.delta_recurrence`."""
+    length, width = inputs.q.shape[2], inputs.v.shape[-1]
+    size = chunk_size(length, 32)  # half the chunk of the sums: errors grow with the size of the solve
+    q, k, v = (in_chunks(x, size) for x in inputs[:3])
+    assert inputs.beta is not None
+    beta = in_chunks(inputs.beta, size).unsqueeze(-1)
+    gate = None if inputs.log_decay is None else in_chunks(finite(inputs.log_decay), size)
+    decay = chunk_decay((q, k), k, gate, decay_bound)
+    read, overlap = decay.scores
+
+    # row i: change_i + sum_{j<i} overlap_ij change_j = beta_i (v_i - what the state at the start holds for k_i)
+    right = torch.cat((v, scaled(k, decay.from_start)), -1) * beta
+    solved = torch.linalg.solve_triangular((overlap * beta).tril(-1), right, upper=False, unitriangular=True)
+    fresh, seen = solved.split([width, k.shape[-1]], -1)
+
+    writer = scaled(k, decay.to_end).mT
+    kept = torch.eye(k.shape[-1], dtype=k.dtype, device=k.device)
+    if decay.log_total is not None:
+        total = decay.log_total.exp()
+        kept = kept * (total[..., None, None] if total.dim() == 3 else total[..., None])
+    states = _scan(state, kept - writer @ seen, writer @ fresh)
+    before = states[:, :, :-1]
+    output = scaled(q, decay.from_start) @ before + read @ (fresh - seen @ before)
+    return leading(output.flatten(2, 3), 2, length), states[:, :, -1]
+
+
+def _scan(state: torch.Tensor, step: torch.Tensor, writes: torch.Tensor) -> torch.Tensor:
+    """``S_{m+1} = step_m S_m + writes_m``: all of them, ``[B, N, n + 1, K, V]``."""
+    if torch.compiler.is_compiling():
+        return _scan_unrolled(state, step, writes)
+    states = [state]
+    for a, b in zip(step.unbind(2), writes.unbind(2), strict=True):
+        states.append(a @ states[-1] + b)
+    return torch.stack(states, 2)
+
+
+def _scan_unrolled(state: torch.Tensor, step: torch.Tensor, writes: torch.Tensor) -> torch.Tensor:
+    """The same without a loop over a number that may be symbolic: steps inside groups, then a solve over the groups."""
+    count, width = step.shape[2], state.shape[-1]
+    eye = torch.eye(step.shape[-1], dtype=step.dtype, device=step.device)
+    # padded steps keep the state
+    groups = blocks_for(count, _GROUP)
+    missing = groups * _GROUP - count
+    step = F.pad(step - eye, (0, 0, 0, 0, 0, missing)) + eye
+    writes = F.pad(writes, (0, 0, 0, 0, 0, missing))
+    # per group, what m of its steps do: S -> first @ S + second, carried along as the columns of one matrix
+    steps = torch.cat((step, writes), -1).unflatten(2, (groups, _GROUP))
+    partial = [F.pad(eye, (0, width)).expand_as(steps[:, :, :, 0])]
+    for m in range(_GROUP):
+        moved = steps[:, :, :, m, :, : eye.shape[0]] @ partial[-1]
+        partial.append(moved + F.pad(steps[:, :, :, m, :, eye.shape[0] :], (eye.shape[0], 0)))
+    first, second = torch.stack(partial, 3).split([eye.shape[0], width], -1)
+
+    # S_{g+1} - first_g S_g = second_g is unitriangular in the stacked states of the groups
+    follows = torch.eye(groups, dtype=step.dtype, device=step.device)
+    follows = F.pad(follows, (0, 1, 1, 0))  # [groups + 1, groups + 1], ones below the diagonal
+    blocks = F.pad(first[:, :, :, -1], (0, 0, 0, 0, 1, 0)).unsqueeze(4)  # row block g + 1 holds first_g
+    system = (-blocks * follows[:, None, :, None]).flatten(4, 5).flatten(2, 3)
+    right = torch.cat((state.unsqueeze(2), second[:, :, :, -1]), 2).flatten(2, 3)
+    starts = torch.linalg.solve_triangular(system, right, upper=False, unitriangular=True)
+    starts = starts.unflatten(2, (groups + 1, eye.shape[0]))
+    inside = first[:, :, :, :-1] @ starts[:, :, :-1].unsqueeze(3) + second[:, :, :, :-1]
+    return torch.cat((leading(inside.flatten(2, 3), 2, count), starts[:, :, -1:]), 2)

@@ -1,0 +1,20 @@
+"""The definition: one step a token, readable; run it in double precision to judge the other forms."""
+
+from __future__ import annotations
+
+import torch
+
+from gated.core.ops._recurrence import Inputs
+
+
+def reference(inputs: Inputs, state: torch.Tensor, *, decay_bound: float | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """See :func:`gated.core.ops.linear_recurrence`."""
+    q, k, v, log_decay, _ = inputs
+    outputs = []
+    for t in range(q.shape[2]):
+        if log_decay is not None:
+            decay = torch.exp(log_decay[:, :, t])
+            state = state * (decay[..., None, None] if decay.dim() == 2 else decay[..., None])
+        state = state + k[:, :, t, :, None] * v[:, :, t, None, :]
+        outputs.append((q[:, :, t, None, :] @ state).squeeze(2))
+    return (torch.stack(outputs, 2) if outputs else v[:, :, :0]), state
