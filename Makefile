@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 export PYTHONDONTWRITEBYTECODE :=
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow test-peers lint format clean
+.PHONY: demo test test-slow test-peers bench-ops lint format clean
 
 demo: $(STAMP)
 	@echo "==> gated demo"
@@ -17,6 +17,10 @@ demo: $(STAMP)
 test: $(STAMP) lint
 	@echo "==> pytest (quick tests)"
 	@$(BIN)/python -m pytest -n 2 -m "not slow"
+
+bench-ops: $(STAMP)
+	@echo "==> recurrences beside their loop and beside torch's attention"
+	@$(BIN)/python benchmarks/ops/recurrences.py
 
 test-slow: $(STAMP)
 	@echo "==> pytest (slow tests: the wheel in an empty environment, the whole demo)"

@@ -64,7 +64,8 @@ def chunk(
         out: torch.Tensor = BlockAttention.apply(
             (q.to(dtype) * scale).unflatten(1, (groups, -1)),
             k.to(dtype),
-            v.to(dtype),
+            # keys may be the values, and torch.compile (2.14) refuses one tensor as two arguments
+            v.to(dtype).view_as(v),
             *(fading or (None,) * 4),
             rules.key_mask,
             rules.first,
