@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -100,6 +100,25 @@ def dispatch(prog: str, commands: Mapping[str, tuple[str, str]], argv: Sequence[
         check_tasks_is_ours()
     code = getattr(import_module(module), function)(list(argv[1:]))
     return EXIT_DONE if code is None else int(code)
+
+
+def training_commands(task: str, links: Sequence[tuple[str, str]]) -> list[Callable[[list[str]], int]]:
+    """Return the commands ``fit``, ``validate`` and ``test`` of a task; Lightning is imported when one of them runs.
+
+    Args:
+        task: folder below ``tasks``.
+        links: see :func:`gated.cli.lightning_cli.run_lightning`.
+    """
+
+    def command(stage: str) -> Callable[[list[str]], int]:
+        def run(argv: list[str]) -> int:
+            from gated.cli.lightning_cli import run_lightning
+
+            return run_lightning([stage, *argv], task=task, links=links)
+
+        return run
+
+    return [command(stage) for stage in ("fit", "validate", "test")]
 
 
 def _help(prog: str, commands: Mapping[str, tuple[str, str]]) -> str:

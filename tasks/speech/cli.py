@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gated.cli.main import dispatch
+from gated.cli.main import dispatch, training_commands
 
 COMMANDS = {
     "fit": ("tasks.speech.cli:fit", "train a separator on a folder of recordings"),
@@ -16,28 +16,9 @@ COMMANDS = {
 
 LINKS = [("data.num_speakers", "model.init_args.net.init_args.num_speakers")]
 
+fit, validate, test = training_commands("speech", LINKS)
+
 
 def main(argv: Sequence[str]) -> int:
     """Run one command of the table."""
     return dispatch("gated speech", COMMANDS, argv)
-
-
-def fit(argv: list[str]) -> int:
-    """Train."""
-    return _lightning("fit", argv)
-
-
-def validate(argv: list[str]) -> int:
-    """Judge on the validation part."""
-    return _lightning("validate", argv)
-
-
-def test(argv: list[str]) -> int:
-    """Judge on the test part."""
-    return _lightning("test", argv)
-
-
-def _lightning(stage: str, argv: list[str]) -> int:
-    from gated.cli.lightning_cli import run_lightning
-
-    return run_lightning([stage, *argv], task="speech", links=LINKS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gated.cli.main import dispatch
+from gated.cli.main import dispatch, training_commands
 
 COMMANDS = {
     "forecast": ("tasks.timeseries.predict:main", "a CSV in, the rows that follow out, and how far to trust them"),
@@ -16,28 +16,9 @@ COMMANDS = {
 _NET = "model.init_args.net.init_args"
 LINKS = [("data.input_size", f"{_NET}.input_size"), ("data.horizon", f"{_NET}.horizon")]
 
+fit, validate, test = training_commands("timeseries", LINKS)
+
 
 def main(argv: Sequence[str]) -> int:
     """Run one command of the table."""
     return dispatch("gated timeseries", COMMANDS, argv)
-
-
-def fit(argv: list[str]) -> int:
-    """Train."""
-    return _lightning("fit", argv)
-
-
-def validate(argv: list[str]) -> int:
-    """Judge on the validation part."""
-    return _lightning("validate", argv)
-
-
-def test(argv: list[str]) -> int:
-    """Judge on the test part."""
-    return _lightning("test", argv)
-
-
-def _lightning(stage: str, argv: list[str]) -> int:
-    from gated.cli.lightning_cli import run_lightning
-
-    return run_lightning([stage, *argv], task="timeseries", links=LINKS)

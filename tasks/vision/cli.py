@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gated.cli.main import dispatch
+from gated.cli.main import dispatch, training_commands
 
 COMMANDS = {
     "fit": ("tasks.vision.cli:fit", "train a classifier or a segmenter on a folder of images"),
@@ -18,28 +18,9 @@ COMMANDS = {
 _NET = "model.init_args.net.init_args"
 LINKS = [("data.num_classes", f"{_NET}.num_classes"), ("data.in_chans", f"{_NET}.in_chans")]
 
+fit, validate, test = training_commands("vision", LINKS)
+
 
 def main(argv: Sequence[str]) -> int:
     """Run one command of the table."""
     return dispatch("gated vision", COMMANDS, argv)
-
-
-def fit(argv: list[str]) -> int:
-    """Train."""
-    return _lightning("fit", argv)
-
-
-def validate(argv: list[str]) -> int:
-    """Judge on the validation part."""
-    return _lightning("validate", argv)
-
-
-def test(argv: list[str]) -> int:
-    """Judge on the test part."""
-    return _lightning("test", argv)
-
-
-def _lightning(stage: str, argv: list[str]) -> int:
-    from gated.cli.lightning_cli import run_lightning
-
-    return run_lightning([stage, *argv], task="vision", links=LINKS)
