@@ -142,10 +142,12 @@ def _fit(cli: GatedCLI) -> int:
     cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=resume, weights_only=True if resume else None)
     if cli.run is None:
         return 0
-    best = cli.trainer.checkpoint_callback.best_model_path
+    best, label = cli.trainer.checkpoint_callback.best_model_path, "best checkpoint"
+    if not best:  # the run was shorter than `check_val_every_n_epoch`
+        best, label = str(cli.run.checkpoints / "last.ckpt"), "last checkpoint (no validation took place)"
     scores = {k: float(v) for k, v in cli.trainer.callback_metrics.items() if k.startswith("val/")}
     cli.run.write_report(cli.model, scores)
-    print(f"\nbest checkpoint: {best}\nreport: {cli.run.folder / 'report.html'}")
+    print(f"\n{label}: {best}\nreport: {cli.run.folder / 'report.html'}")
     print(f"next: gated {cli.task} test -c {cli.run.folder / 'config.yaml'} --ckpt {best}")
     return 0
 

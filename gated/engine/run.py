@@ -51,7 +51,9 @@ class Run:
             enable_version_counter=False,
         )
         # ModelCheckpoint(save_last=True) writes last.ckpt only when a new best appears: not where the run stands
-        last = ModelCheckpoint(dirpath=self.checkpoints, filename="last", enable_version_counter=False)
+        last = ModelCheckpoint(
+            dirpath=self.checkpoints, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
+        )
         return [best, last, LearningRateMonitor(logging_interval="epoch")]
 
     def write_environment(self, command: list[str], seed: Any) -> None:

@@ -93,6 +93,14 @@ def test_a_run_leaves_everything_and_resume_is_as_if_it_had_never_stopped(tmp_pa
         assert torch.equal(tensor, weights(started)[name]), name
 
 
+def test_a_run_without_validation_keeps_its_last_weights(tmp_path: Path, fit, capsys) -> None:
+    run = fit(tmp_path, 1, "--trainer.check_val_every_n_epoch", "5")
+    assert [p.name for p in (run / "checkpoints").iterdir()] == ["last.ckpt"]
+    out = capsys.readouterr().out
+    assert "no validation took place" in out
+    assert f"--ckpt {run / 'checkpoints' / 'last.ckpt'}" in out
+
+
 def test_a_checkpoint_holds_plain_data_only(tmp_path: Path, fit) -> None:
     run = fit(tmp_path, 1, "--model.net.mixer", "GatedAttentionUnit", "--model.net.mixer.qk_dim", "8")
     checkpoint = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
