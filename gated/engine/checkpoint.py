@@ -76,7 +76,7 @@ def load_strictly(net: torch.nn.Module, weights: dict[str, torch.Tensor], source
             f"the weights of {source} do not fit {type(net).__name__}",
             expected=f"{len(own)} tensors",
             found="; ".join(wrong[:6]) + (f"; and {len(wrong) - 6} more" if len(wrong) > 6 else ""),
-            hint="build the network with the options that the weights were trained with",
+            hint="give the options that it was trained with: `-c RUN/config.yaml` of its run folder has them",
         )
     net.load_state_dict(weights)
 
