@@ -16,7 +16,7 @@ demo: $(STAMP)
 
 test: $(STAMP) lint
 	@echo "==> pytest (quick tests)"
-	@$(BIN)/python -m pytest -n 2 -m "not slow"
+	@$(BIN)/python -m pytest -n 2
 
 bench-ops: $(STAMP)
 	@echo "==> recurrences beside their loop and beside torch's attention"
@@ -39,8 +39,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "==> making $(VENV) with the pinned packages (about 1 minute, 6 GB, from the package index alone)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check uv==0.13.9 || echo "==> no uv here: pip does it"
-	@if test -x $(BIN)/uv; then $(BIN)/uv pip install -q -p $(BIN)/python -c constraints.txt -e '.[dev,export]'; \
-	 else $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,export]'; fi
+	@if test -x $(BIN)/uv; then $(BIN)/uv pip install -q -p $(BIN)/python -c constraints.txt -e '.[dev]'; \
+	 else $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'; fi
 	@touch $(STAMP)
 
 # The official code of others, in an environment of its own: our converted weights must give their outputs.
