@@ -23,7 +23,7 @@ _MIN_WINDOWS = 8
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the small model is built and trained; chosen on the validation part of the shipped influenza series.
+    """How the small model is built and trained; lightly tuned on the shipped influenza series.
 
     Attributes:
         input_size: steps to look back; two seasons where not given.
