@@ -1,4 +1,4 @@
-"""Every test runs on one thread and from a fixed seed; nothing is fetched."""
+"""Every test runs on one thread and from a fixed seed; nothing is fetched. Without a GPU, kernels are interpreted."""
 
 import os
 
@@ -7,6 +7,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
 import torch
+
+# it must be known before triton is first imported, by whoever
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 torch.set_num_threads(1)
 

@@ -179,11 +179,17 @@ def leading(x: torch.Tensor, dim: int, count: int) -> torch.Tensor:
     return x.narrow(dim, 0, count)
 
 
-def chunk_size(length: int, largest: int) -> int:
-    """``largest``, or for a short sequence the power of two that holds it (a compiled graph serves any length)."""
+def chunk_size(length: int, largest: int, *, halves: bool) -> int:
+    """Tokens in a chunk, at most ``largest``, so that the last chunk of a short sequence is not mostly padding.
+
+    A compiled graph serves any length, so it takes ``largest``. With ``halves`` the size is a power of two.
+    """
     if torch.compiler.is_compiling():
         return largest
-    size = 1
-    while size < min(length, largest):
-        size *= 2
+    if not halves:
+        chunks = max(1, -(-length // largest))
+        return max(1, -(-length // chunks))
+    size = largest
+    while size > 1 and -length % size > length // 4:
+        size //= 2
     return size

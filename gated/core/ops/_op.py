@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -14,6 +15,14 @@ from gated.errors import UserError, did_you_mean
 
 Impl: TypeAlias = Literal["auto", "reference", "chunk", "triton"]
 FORMS = ("reference", "chunk", "triton")
+_INSTALLED = find_spec("triton") is not None
+_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # triton too looks once
+
+kernels_run_anywhere = False
+"""Set while kernels are only written down, to be compiled for another machine (``_triton.written_down``)."""
+
+exported_forms: dict[str, Callable[..., Any]] = {}
+"""Op -> form that ``"auto"`` takes while exporting, set around an export for another runtime (``_onnx.as_onnx``)."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +31,7 @@ class GatedOp:
 
     Attributes:
         name: the public name, as in ``gated.core.ops.<name>``.
-        forms: form name -> ``"module:function"``; triton is imported when it is picked, never earlier.
+        forms: form name -> ``"module:function"``; triton is imported where it can run, or when it is picked.
     """
 
     name: str
@@ -33,10 +42,12 @@ class GatedOp:
         if form not in self.forms:
             return f"{self.name} has no {form} form"
         if form == "triton":
-            if find_spec("triton") is None:
+            if not _INSTALLED:
                 return "the package triton is not installed"
-            if device.type != "cuda":
-                return f"triton needs a GPU, the tensors are on {device.type}"
+            if device.type != "cuda" and not (kernels_run_anywhere or _INTERPRETED):
+                return (
+                    f"triton needs a GPU, the tensors are on {device.type} (TRITON_INTERPRET=1 interprets it, slowly)"
+                )
         return None
 
     def pick(self, impl: Impl, device: torch.device) -> Callable[..., Any]:
@@ -45,8 +56,12 @@ class GatedOp:
         Raises:
             UserError: ``impl`` is unknown, or cannot run here (an explicit choice never falls back).
         """
+        if impl == "auto" and is_exporting() and self.name in exported_forms:
+            return exported_forms[self.name]
         if impl == "auto":
-            impl = "chunk" if is_exporting() or self.unavailable("triton", device) else "triton"
+            # interpreted kernels are for tests: nobody gets them without asking
+            fit = device.type == "cuda" and not is_exporting() and self.unavailable("triton", device) is None
+            impl = "triton" if fit else "chunk"
         elif impl not in FORMS:
             raise UserError(f"{self.name}: unknown impl {impl!r}", hint=did_you_mean(str(impl), ("auto", *FORMS)))
         reason = self.unavailable(impl, device)
@@ -65,8 +80,9 @@ class GatedOp:
 def declare(name: str, *forms: str) -> GatedOp:
     """Declare the op in folder ``gated/core/ops/<name>`` whose files ``<form>.py`` hold a function ``<form>``."""
     paths = {form: f"gated.core.ops.{name}.{form}:{form}" for form in forms}
-    # torch.compile cannot trace an import, so the forms that need torch alone are loaded right away
-    _LOADED.update({path: _load(path) for form, path in paths.items() if form != "triton"})
+    # torch.compile cannot trace an import, so whatever can run on this machine is loaded right away
+    triton_runs = _INSTALLED and (_INTERPRETED or torch.cuda.is_available())
+    _LOADED.update({path: _load(path) for form, path in paths.items() if form != "triton" or triton_runs})
     return GatedOp(name, paths)
 
 

@@ -10,7 +10,7 @@ from gated.core.ops._op import Impl, declare
 from gated.core.ops._recurrence import Direction, Inputs, Recurrence, check_inputs, run
 from gated.errors import UserError
 
-OP = declare("delta_recurrence", "reference", "chunk")
+OP = declare("delta_recurrence", "reference", "chunk", "triton")
 
 
 def delta_recurrence(

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 
 from gated.core.ops._decay import blocks_for, chunk_decay, chunk_size, finite, in_chunks, leading, scaled
-from gated.core.ops._recurrence import Inputs
+from gated.core.ops._recurrence import Inputs, in_segments
 
 _GROUP = 16
 
 
 def chunk(inputs: Inputs, state: torch.Tensor, *, decay_bound: float | None) -> tuple[torch.Tensor, torch.Tensor]:
     """See :func:`gated.core.ops.delta_recurrence`."""
+    return in_segments(partial(_segment, decay_bound=decay_bound), inputs.wide(), state)
+
+
+def _segment(inputs: Inputs, state: torch.Tensor, *, decay_bound: float | None) -> tuple[torch.Tensor, torch.Tensor]:
     length, width = inputs.q.shape[2], inputs.v.shape[-1]
-    size = chunk_size(length, 32)  # half the chunk of the sums: errors grow with the size of the solve
+    gate = inputs.log_decay
+    # half the chunk of the sums: errors grow with the size of the solve
+    size = chunk_size(length, 32, halves=gate is not None and gate.dim() == 4)
     q, k, v = (in_chunks(x, size) for x in inputs[:3])
     assert inputs.beta is not None
     beta = in_chunks(inputs.beta, size).unsqueeze(-1)
-    gate = None if inputs.log_decay is None else in_chunks(finite(inputs.log_decay), size)
+    gate = None if gate is None else in_chunks(finite(gate), size)
     decay = chunk_decay((q, k), k, gate, decay_bound)
     read, overlap = decay.scores
 
@@ -27,31 +35,36 @@ def chunk(inputs: Inputs, state: torch.Tensor, *, decay_bound: float | None) -> 
     solved = torch.linalg.solve_triangular((overlap * beta).tril(-1), right, upper=False, unitriangular=True)
     fresh, seen = solved.split([width, k.shape[-1]], -1)
 
-    writer = scaled(k, decay.to_end).mT
-    kept = torch.eye(k.shape[-1], dtype=k.dtype, device=k.device)
-    if decay.log_total is not None:
-        total = decay.log_total.exp()
-        kept = kept * (total[..., None, None] if total.dim() == 3 else total[..., None])
-    states = _scan(state, kept - writer @ seen, writer @ fresh)
-    before = states[:, :, :-1]
-    output = scaled(q, decay.from_start) @ before + read @ (fresh - seen @ before)
-    return leading(output.flatten(2, 3), 2, length), states[:, :, -1]
+    writer, total = scaled(k, decay.to_end).mT, decay.log_total
+    if total is not None:
+        total = total.exp()[..., None, None] if total.dim() == 3 else total.exp()[..., None]
+    scan = _scan_unrolled if torch.compiler.is_compiling() else _scan
+    before, changes, state = scan(state, total, writer, fresh, seen)
+    output = scaled(q, decay.from_start) @ before + read @ changes
+    return leading(output.flatten(2, 3), 2, length), state
 
 
-def _scan(state: torch.Tensor, step: torch.Tensor, writes: torch.Tensor) -> torch.Tensor:
-    """``S_{m+1} = step_m S_m + writes_m``: all of them, ``[B, N, n + 1, K, V]``."""
-    if torch.compiler.is_compiling():
-        return _scan_unrolled(state, step, writes)
-    states = [state]
-    for a, b in zip(step.unbind(2), writes.unbind(2), strict=True):
-        states.append(a @ states[-1] + b)
-    return torch.stack(states, 2)
+def _scan(
+    state: torch.Tensor, total: torch.Tensor | None, writer: torch.Tensor, fresh: torch.Tensor, seen: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """States before chunks ``[B, N, n, K, V]``, changes in them ``[B, N, n, C, V]``, and the state after the last."""
+    states, changes = [], []
+    for m, (write, new, held) in enumerate(zip(writer.unbind(2), fresh.unbind(2), seen.unbind(2), strict=True)):
+        states.append(state)
+        changes.append(new - held @ state)
+        state = (state if total is None else state * total[:, :, m]) + write @ changes[-1]
+    if not states:
+        return state.unsqueeze(2)[:, :, :0], fresh, state
+    return torch.stack(states, 2), torch.stack(changes, 2), state
 
 
-def _scan_unrolled(state: torch.Tensor, step: torch.Tensor, writes: torch.Tensor) -> torch.Tensor:
+def _scan_unrolled(
+    state: torch.Tensor, total: torch.Tensor | None, writer: torch.Tensor, fresh: torch.Tensor, seen: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The same without a loop over a number that may be symbolic: steps inside groups, then a solve over the groups."""
-    count, width = step.shape[2], state.shape[-1]
-    eye = torch.eye(step.shape[-1], dtype=step.dtype, device=step.device)
+    count, width = fresh.shape[2], state.shape[-1]
+    eye = torch.eye(state.shape[-2], dtype=state.dtype, device=state.device)
+    step, writes = (eye if total is None else eye * total) - writer @ seen, writer @ fresh
     # padded steps keep the state
     groups = blocks_for(count, _GROUP)
     missing = groups * _GROUP - count
@@ -74,4 +87,5 @@ def _scan_unrolled(state: torch.Tensor, step: torch.Tensor, writes: torch.Tensor
     starts = torch.linalg.solve_triangular(system, right, upper=False, unitriangular=True)
     starts = starts.unflatten(2, (groups + 1, eye.shape[0]))
     inside = first[:, :, :, :-1] @ starts[:, :, :-1].unsqueeze(3) + second[:, :, :, :-1]
-    return torch.cat((leading(inside.flatten(2, 3), 2, count), starts[:, :, -1:]), 2)
+    before = leading(inside.flatten(2, 3), 2, count)
+    return before, fresh - seen @ before, starts[:, :, -1]

@@ -9,7 +9,7 @@ from gated.core.ops._recurrence import Inputs
 
 def reference(inputs: Inputs, state: torch.Tensor, *, decay_bound: float | None) -> tuple[torch.Tensor, torch.Tensor]:
     """See :func:`gated.core.ops.delta_recurrence`."""
-    q, k, v, log_decay, beta = inputs
+    q, k, v, log_decay, beta = inputs.wide()
     assert beta is not None
     outputs = []
     for t in range(q.shape[2]):

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from gated.core.ops._decay import chunk_decay, chunk_size, finite, in_chunks, leading, scaled, scan_states
-from gated.core.ops._recurrence import Inputs
+from gated.core.ops._recurrence import Inputs, in_segments
 
 
 def chunk(inputs: Inputs, state: torch.Tensor, *, decay_bound: float | None) -> tuple[torch.Tensor, torch.Tensor]:
     """See :func:`gated.core.ops.linear_recurrence`."""
+    return in_segments(partial(_segment, decay_bound=decay_bound), inputs.wide(), state)
+
+
+def _segment(inputs: Inputs, state: torch.Tensor, *, decay_bound: float | None) -> tuple[torch.Tensor, torch.Tensor]:
     length = inputs.q.shape[2]
-    size = chunk_size(length, 64)
+    gate = inputs.log_decay
+    size = chunk_size(length, 64, halves=gate is not None and gate.dim() == 4)
     q, k, v = (in_chunks(x, size) for x in inputs[:3])
-    gate = None if inputs.log_decay is None else in_chunks(finite(inputs.log_decay), size)
+    gate = None if gate is None else in_chunks(finite(gate), size)
     decay = chunk_decay((q,), k, gate, decay_bound)
 
     writes = scaled(k, decay.to_end).mT @ v

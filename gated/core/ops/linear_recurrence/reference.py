@@ -9,7 +9,7 @@ from gated.core.ops._recurrence import Inputs
 
 def reference(inputs: Inputs, state: torch.Tensor, *, decay_bound: float | None) -> tuple[torch.Tensor, torch.Tensor]:
     """See :func:`gated.core.ops.linear_recurrence`."""
-    q, k, v, log_decay, _ = inputs
+    q, k, v, log_decay, _ = inputs.wide()
     outputs = []
     for t in range(q.shape[2]):
         if log_decay is not None:
