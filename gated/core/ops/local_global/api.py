@@ -8,7 +8,7 @@ from gated.core.ops._checks import Shapes
 from gated.core.ops._op import Impl, declare
 from gated.errors import UserError
 
-OP = declare("local_global", "reference", "chunk")
+OP = declare("local_global", "reference", "chunk", "triton")
 
 
 def local_global(
@@ -43,7 +43,7 @@ def local_global(
         group_size: ``g``, tokens in a group.
         causal: see above.
         mask: ``[B, T]`` bool, True where a token is real: the others add nothing and get zeros.
-        dropout: probability of dropping a local attention weight; pass 0 outside training.
+        dropout: probability of dropping a local attention weight; pass 0 outside training. Not with ``impl="triton"``.
         impl: form to run; ``"auto"`` picks.
 
     Returns:
@@ -64,13 +64,16 @@ def local_global(
         shapes.check(f"values[{i}]", value, f"B H T V{i}")
     if group_size < 1:
         raise UserError(f"{OP.name}: group_size must be positive", expected=">= 1", found=str(group_size))
-    form = OP.pick(impl, q_local.device)
+    tensors = q_local, k_local, q_global, k_global, *values
+    if mask is not None:
+        # a token of zeros adds nothing and gets nothing; not a product, because padding may hold no number
+        hidden = ~mask[:, None, :, None]
+        tensors = tuple(x.masked_fill(hidden, 0.0) for x in tensors)
+    # kernels have no dropout
+    form = OP.pick("chunk" if dropout and impl == "auto" else impl, q_local.device)
     out: tuple[torch.Tensor, ...] = form(
-        q_local,
-        k_local,
-        q_global,
-        k_global,
-        tuple(values),
+        *tensors[:4],
+        tensors[4:],
         group_size=group_size,
         causal=causal,
         mask=mask,

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
+
+from gated.core.ops._decay import in_chunks, leading
+from gated.core.ops.local_global.joint import attend
 
 
 def chunk(
@@ -19,41 +24,17 @@ def chunk(
     dropout: float,
 ) -> tuple[torch.Tensor, ...]:
     """See :func:`gated.core.ops.local_global`."""
-    length = q_local.shape[2]
-    # one matmul for all streams: the scores are shared, so the streams are columns of one value matrix
-    v = torch.cat(values, -1)
-    if mask is not None:
-        real = mask[:, None, :, None].to(v.dtype)
-        v, k_global = v * real, k_global * real
-    grouped = [_groups(x, group_size) for x in (q_local, k_local, q_global, k_global, v)]
-    q_local, k_local, q_global_groups, k_global_groups, v_groups = grouped
+    local = partial(_local, group_size=group_size, causal=causal, dropout=dropout)
+    return attend(local, q_local, k_local, q_global, k_global, values, group_size=group_size, causal=causal, mask=mask)
 
-    scores = torch.relu(q_local @ k_local.transpose(-1, -2) / group_size).square()
+
+def _local(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, group_size: int, causal: bool, dropout: float
+) -> torch.Tensor:
+    q_groups, k_groups, v_groups = (in_chunks(x, group_size) for x in (q, k, v))
+    scores = torch.relu(q_groups @ k_groups.transpose(-1, -2) / group_size).square()
     if causal:
         scores = scores.tril()
     if dropout:
         scores = F.dropout(scores, dropout)
-    out = scores @ v_groups
-
-    if causal:
-        per_group = k_global_groups.transpose(-1, -2) @ v_groups / group_size
-        before = per_group.cumsum(2) - per_group
-        out = out + q_global_groups @ before
-    else:
-        summary = k_global.transpose(-1, -2) @ v
-        if mask is None:
-            summary = summary / max(length, 1)
-        else:
-            summary = summary / mask.sum(-1).clamp_min(1).to(v.dtype)[:, None, None, None]
-        out = out + q_global_groups @ summary.unsqueeze(2)
-
-    out = out.flatten(2, 3)[:, :, :length]
-    if mask is not None:
-        out = out * real
-    return tuple(out.split([value.shape[-1] for value in values], -1))
-
-
-def _groups(x: torch.Tensor, size: int) -> torch.Tensor:
-    """``[B, H, T, D] -> [B, H, T/size, size, D]``, zero-padded at the end (zeros add nothing to either sum)."""
-    x = F.pad(x, (0, 0, 0, -x.shape[2] % size))
-    return x.unflatten(2, (-1, size))
+    return leading((scores @ v_groups).flatten(2, 3), 2, v.shape[2])

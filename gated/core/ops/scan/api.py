@@ -6,11 +6,11 @@ import torch
 
 from gated.core.ops._checks import Shapes
 from gated.core.ops._op import Impl, declare
-from gated.core.ops._recurrence import DIRECTIONS, Direction, Recurrence, _check_packing
+from gated.core.ops._recurrence import DIRECTIONS, Direction, Recurrence, check_packing
 from gated.core.ops.scan.sequences import run
 from gated.errors import UserError, did_you_mean
 
-OP = declare("scan", "reference", "chunk")
+OP = declare("scan", "reference", "chunk", "triton")
 
 
 def scan(
@@ -101,7 +101,7 @@ def _check(
     shapes.check("log_decay", log_decay, f"B {heads}T D", f"B {heads}T 1", *constant)
     shapes.check("mask", mask, "B T").dtype("mask", mask, torch.bool)
     if cu_seqlens is not None:
-        _check_packing(OP.name, cu_seqlens, x if heads else x.unsqueeze(1), mask)
+        check_packing(OP.name, cu_seqlens, x if heads else x.unsqueeze(1), mask)
         shapes.sizes["N"] = cu_seqlens.shape[0] - 1
     shapes.check("initial_state", initial_state, f"{'B' if cu_seqlens is None else 'N'} {heads}D")
     for name, tensor in (("x", x), ("log_decay", log_decay)):
