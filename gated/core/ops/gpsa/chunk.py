@@ -20,18 +20,23 @@ def chunk(
     scale: float,
 ) -> torch.Tensor:
     """See :func:`gated.core.ops.gpsa`."""
+    return add_positional(F.scaled_dot_product_attention(q, k, v, scale=scale), v, position, gate, grid)
+
+
+def add_positional(
+    content: torch.Tensor, v: torch.Tensor, position: torch.Tensor, gate: torch.Tensor, grid: tuple[int, int]
+) -> torch.Tensor:
+    """Mix the output of content attention ``[B, H, N, E]`` with that of positional attention, as the gates say."""
     height, width = grid
     wide = torch.promote_types(v.dtype, torch.float32)
     toward_x, toward_y, square = position.to(wide).unbind(-1)
     share = torch.sigmoid(gate.to(wide))[:, None, None]
     rows_HYY = share * axis_weights(toward_y, square, height)
     columns_HXX = axis_weights(toward_x, square, width)
-
-    content = F.scaled_dot_product_attention(q, k, v, scale=scale)
-    # one axis at a time and pairwise: each einsum is one large matmul a head, with the batch inside it
-    placed = torch.einsum("hyz,bhzxe->bhyxe", rows_HYY.to(v.dtype), v.unflatten(2, (height, width)))
-    placed = torch.einsum("hxw,bhywe->bhyxe", columns_HXX.to(v.dtype), placed).flatten(2, 3)
-    return ((1 - share) * content + placed).to(v.dtype)
+    # one axis at a time and in the order of memory: no tensor is laid out anew
+    placed = rows_HYY.to(v.dtype) @ v.unflatten(2, (height, width)).flatten(3)
+    placed = columns_HXX.to(v.dtype).unsqueeze(1) @ placed.unflatten(3, (width, v.shape[-1]))
+    return torch.addcmul(placed.flatten(2, 3), 1 - share, content).to(v.dtype)
 
 
 def axis_weights(linear: torch.Tensor, square: torch.Tensor, size: int) -> torch.Tensor:

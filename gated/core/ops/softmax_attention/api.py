@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from gated.core.ops._op import Impl, declare
 from gated.core.ops.softmax_attention.checks import check_inputs
+from gated.core.ops.softmax_attention.chunk import torch_can
 from gated.core.ops.softmax_attention.forget import Forget
 
-OP = declare("softmax_attention", "reference", "chunk")
+OP = declare("softmax_attention", "reference", "chunk", "triton")
 
 
 def softmax_attention(
@@ -57,9 +60,9 @@ def softmax_attention(
         cu_seqlens: ``[N + 1]`` ints from 0 to ``T``, where each of ``N`` sequences packed along ``T`` begins; needs
             ``B == 1`` and ``S == T``. Not with ``key_mask``.
         scale: factor on the scores, ``D ** -0.5`` by default.
-        dropout: probability of dropping an attention weight; pass 0 outside training.
+        dropout: probability of dropping an attention weight; pass 0 outside training. Not with ``impl="triton"``.
         check: refuse gates above 0 (reads all of them; never under compile and export).
-        impl: form to run; ``"auto"`` picks.
+        impl: form to run; ``"auto"`` picks, and leaves to torch's own kernel what that can do.
 
     Returns:
         ``[B, H, T, E]`` in the dtype of ``v``.
@@ -74,37 +77,33 @@ def softmax_attention(
         >>> softmax_attention(q, k, v, causal=True, log_forget=-torch.rand(1, 2, 5), window=3).shape
         torch.Size([1, 2, 5, 8])
     """
-    check_inputs(
-        OP.name,
-        q,
-        k,
-        v,
-        causal=causal,
-        log_forget=log_forget,
-        output_gate=output_gate,
-        head_weight=head_weight,
-        clip=clip,
-        signed=signed,
-        bias_factors=bias_factors,
-        window=window,
-        key_mask=key_mask,
-        cu_seqlens=cu_seqlens,
-        check=check,
-    )
+    rules: dict[str, Any] = {
+        "causal": causal,
+        "log_forget": log_forget,
+        "clip": clip,
+        "signed": signed,
+        "bias_factors": bias_factors,
+        "window": window,
+        "key_mask": key_mask,
+        "cu_seqlens": cu_seqlens,
+    }
+    check_inputs(OP.name, q, k, v, **rules, output_gate=output_gate, head_weight=head_weight, check=check)
+    if key_mask is not None:
+        # padding may hold what is no number, which a weight of zero would not remove
+        hidden = ~key_mask[:, None, :, None]
+        k, v = k.masked_fill(hidden, 0.0), v.masked_fill(hidden, 0.0)
+        if bias_factors is not None:
+            rules["bias_factors"] = bias_factors[0], bias_factors[1].masked_fill(hidden, 0.0)
+    if impl == "auto" and (dropout or torch_can(q, **rules)):
+        # torch's own kernel is the fastest wherever it will do, and only chunk drops weights
+        impl = "chunk"
     out: torch.Tensor = OP.pick(impl, q.device)(
         q,
         k,
         v,
-        causal=causal,
-        log_forget=log_forget,
+        **rules,
         output_gate=output_gate,
         head_weight=head_weight,
-        clip=clip,
-        signed=signed,
-        bias_factors=bias_factors,
-        window=window,
-        key_mask=key_mask,
-        cu_seqlens=cu_seqlens,
         scale=q.shape[-1] ** -0.5 if scale is None else scale,
         dropout=dropout,
     )

@@ -158,6 +158,6 @@ def _clipped(softmax: torch.Tensor, scores: torch.Tensor, options: Options) -> t
     """Return the weights and their slope over the softmax (None is one)."""
     if options.clip is None:
         return softmax, None
-    gamma = -options.clip / (scores > float("-inf")).sum(-1, keepdim=True).clamp_min(1)
+    gamma = -options.clip / (scores > float("-inf")).sum(-1, keepdim=True, dtype=scores.dtype).clamp_min(1)
     line = (1 - gamma) * softmax + gamma
     return line.clamp_min(0), (1 - gamma) * (line >= 0)

@@ -30,8 +30,17 @@ def chunk(
     dropout: float,
 ) -> torch.Tensor:
     """See :func:`gated.core.ops.softmax_attention`."""
-    kernel = log_forget is None and clip is None and not signed and window is None and cu_seqlens is None
-    kernel = kernel and not (causal and key_mask is not None) and (bias_factors is None or _exact(q))
+    kernel = torch_can(
+        q,
+        causal=causal,
+        log_forget=log_forget,
+        clip=clip,
+        signed=signed,
+        bias_factors=bias_factors,
+        window=window,
+        key_mask=key_mask,
+        cu_seqlens=cu_seqlens,
+    )
     if not kernel and (dropout or torch.compiler.is_exporting()):
         # a graph with a length to be chosen later cannot loop over blocks, and blocks could not repeat their dropout
         return reference(
@@ -53,9 +62,7 @@ def chunk(
         )
     dtype, groups = torch.promote_types(q.dtype, torch.float32), k.shape[1]
     if bias_factors is not None:
-        # softmax(s q k^T + a b^T) is the attention of [s q | a] on [k | b] (FlashBias)
-        of_q, of_k = (f.to(dtype).expand(q.shape[0], -1, -1, -1) for f in bias_factors)
-        q, k, scale = torch.cat((scale * q.to(dtype), of_q), -1), torch.cat((k.to(dtype), of_k), -1), 1.0
+        q, k, scale = join_bias(q, k, bias_factors, scale)
     if kernel:
         return finish(_kernel(q, k, v, causal, key_mask, scale, dropout), output_gate, head_weight)
     fading = None if log_forget is None else Decay(*(t.unflatten(1, (groups, -1)) for t in decay(log_forget)))
@@ -77,8 +84,31 @@ def chunk(
     return finish(out.flatten(1, 2).to(v.dtype), output_gate, head_weight)
 
 
-def _exact(q: torch.Tensor) -> bool:
-    return q.dtype in (torch.float32, torch.float64)
+def torch_can(
+    q: torch.Tensor,
+    *,
+    causal: bool,
+    log_forget: Forget | None,
+    clip: float | None,
+    signed: bool,
+    bias_factors: tuple[torch.Tensor, torch.Tensor] | None,
+    window: int | None,
+    key_mask: torch.Tensor | None,
+    cu_seqlens: torch.Tensor | None,
+) -> bool:
+    """Whether torch's own kernel does it without a ``[T, S]`` matrix: then nothing of ours is faster."""
+    plain = log_forget is None and clip is None and not signed and window is None and cu_seqlens is None
+    exact = bias_factors is None or q.dtype in (torch.float32, torch.float64)
+    return plain and exact and not (causal and key_mask is not None)
+
+
+def join_bias(
+    q: torch.Tensor, k: torch.Tensor, bias_factors: tuple[torch.Tensor, torch.Tensor], scale: float
+) -> tuple[torch.Tensor, torch.Tensor, float]:
+    """Return queries, keys and scale of the same scores: ``[s q | a] [k | b]^T = s q k^T + a b^T`` (FlashBias)."""
+    dtype = torch.promote_types(q.dtype, torch.float32)
+    of_q, of_k = (f.to(dtype).expand(q.shape[0], -1, -1, -1) for f in bias_factors)
+    return torch.cat((scale * q.to(dtype), of_q), -1), torch.cat((k.to(dtype), of_k), -1), 1.0
 
 
 def _kernel(

@@ -83,7 +83,7 @@ def attention_weights(
     total = weights.sum(-1, keepdim=True)
     weights = weights / total.where(total > 0, torch.ones_like(total))
     if clip is not None:
-        gamma = -clip / (scores > float("-inf")).sum(-1, keepdim=True).clamp_min(1)
+        gamma = -clip / (scores > float("-inf")).sum(-1, keepdim=True, dtype=scores.dtype).clamp_min(1)
         weights = ((1 - gamma) * weights + gamma).clamp_min(0)  # at most 1, as zeta is 1
     return (weights * sign if signed else weights).to(q.dtype)
 
@@ -100,4 +100,4 @@ def finish(out: torch.Tensor, output_gate: torch.Tensor | None, head_weight: tor
     """Apply what comes after the values are mixed: per-head weights ``[B, H, T]`` and the output gate."""
     if head_weight is not None:
         out = out * head_weight[..., None].to(out.dtype)
-    return out if output_gate is None else out * torch.sigmoid(output_gate)
+    return out if output_gate is None else out * torch.sigmoid(output_gate).to(out.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -43,6 +44,7 @@ def sight(
     first = stop = None
     place = torch.arange(length, device=device)
     if cu_seqlens is not None:
+        cu_seqlens = cu_seqlens.contiguous()
         sequence = torch.searchsorted(cu_seqlens, place.to(cu_seqlens.dtype), right=True)
         first, stop = cu_seqlens[sequence - 1][None], cu_seqlens[sequence][None]
     elif window is not None and not causal:
@@ -54,29 +56,35 @@ def sight(
     return Sight(causal, window, key_mask, first, stop)
 
 
-def visible(rules: Sight, i0: int, i1: int, lo: int, hi: int, device: torch.device) -> torch.Tensor | None:
-    """Return which of keys ``lo..hi-1`` queries ``i0..i1-1`` see, ``[B or 1, i1 - i0, hi - lo]``; None is all of them.
+def intervals(rules: Sight, i0: int, i1: int, device: torch.device) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """Return the first key that queries ``i0..i1-1`` may see and the one past the last, ``[B or 1, i1 - i0]`` each.
 
-    The neighbourhood of ``window`` keys starts at ``i - window // 2``, moved inside the limits of the sequence.
+    Key masks apart, every rule leaves a query one run of keys, whose ends never step back from one query to the next.
+    The neighbourhood of ``window`` keys starts at ``i - window // 2``, moved inside the limits of the sequence. None is
+    an end without a rule.
     """
-    seen: list[torch.Tensor] = []
-    i = torch.arange(i0, i1, device=device)[:, None]
-    j = torch.arange(lo, hi, device=device)
-    if rules.causal:
-        seen.append(j <= i)
+    i = torch.arange(i0, i1, device=device)[None]
+    begin = end = None
     if rules.first is not None and rules.stop is not None:
-        first, stop = rules.first[:, i0:i1, None], rules.stop[:, i0:i1, None]
-        seen += [j >= first, j < stop]
+        begin, end = rules.first[:, i0:i1], rules.stop[:, i0:i1]
         if rules.window is not None and not rules.causal:
-            start = torch.maximum((i - rules.window // 2).minimum(stop - rules.window), first)
-            seen += [j >= start, j < start + rules.window]
+            begin = torch.maximum((i - rules.window // 2).minimum(end - rules.window), begin)
+            end = end.minimum(begin + rules.window)
     if rules.window is not None and rules.causal:
-        seen.append(j > i - rules.window)
+        nearest = (i - rules.window + 1).clamp_min(0)
+        begin = nearest if begin is None else torch.maximum(begin, nearest)
+    return begin, i + 1 if rules.causal else end
+
+
+def visible(rules: Sight, i0: int, i1: int, lo: int, hi: int, device: torch.device) -> torch.Tensor | None:
+    """Return which of keys ``lo..hi-1`` queries ``i0..i1-1`` see, ``[B or 1, i1 - i0, hi - lo]``; None is all."""
+    begin, end = intervals(rules, i0, i1, device)
+    j = torch.arange(lo, hi, device=device)
+    seen = []
+    if begin is not None:
+        seen.append(j >= begin[..., None])
+    if end is not None:
+        seen.append(j < end[..., None])
     if rules.key_mask is not None:
         seen.append(rules.key_mask[:, None, lo:hi])
-    if not seen:
-        return None
-    mask = seen[0]
-    for other in seen[1:]:
-        mask = mask & other
-    return mask if mask.dim() == 3 else mask[None]
+    return reduce(torch.logical_and, seen) if seen else None
