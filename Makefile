@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 export PYTHONDONTWRITEBYTECODE :=
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow test-peers bench-ops lint format clean
+.PHONY: demo test test-slow test-peers bench-ops bench-aot lint format clean
 
 demo: $(STAMP)
 	@echo "==> gated demo"
@@ -18,9 +18,21 @@ test: $(STAMP) lint
 	@echo "==> pytest (quick tests)"
 	@$(BIN)/python -m pytest -n 2
 
-bench-ops: $(STAMP)
-	@echo "==> recurrences beside their loop and beside torch's attention"
-	@$(BIN)/python benchmarks/ops/recurrences.py
+# The ops beside the loops of fla-core and torch's attention, all in one process of an environment of its own.
+bench-ops: .venv-bench/.installed
+	@echo "==> every op beside its peer on one thread (about 6 minutes on a quiet machine)"
+	@.venv-bench/bin/python -m benchmarks.ops.bench
+	@.venv-bench/bin/python -m benchmarks.ops.render
+
+.venv-bench/.installed: $(STAMP) benchmarks/ops/requirements.txt
+	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	@$(BIN)/uv pip install -q -p .venv-bench/bin/python -c constraints.txt -e . -r benchmarks/ops/requirements.txt
+	@touch $@
+
+# Compilers for NVIDIA and AMD come with triton: no GPU is needed.
+bench-aot: $(STAMP)
+	@echo "==> every kernel compiled for sm_80, sm_90, sm_120 and gfx942 (about 10 minutes)"
+	@TRITON_INTERPRET=0 $(BIN)/python benchmarks/ops/aot.py -o benchmarks/ops/aot.csv
 
 test-slow: $(STAMP)
 	@echo "==> pytest (slow tests: the wheel in an empty environment, the whole demo)"
@@ -56,4 +68,4 @@ test-peers: $(STAMP) .venv-peers/.installed
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-peers build dist runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-peers .venv-bench build dist runs .pytest_cache .mypy_cache .ruff_cache
