@@ -1,4 +1,4 @@
-"""The op `gpsa`: its two forms are one function, on any grid and in any dtype."""
+"""What is special to `gpsa`: it is the formula of the paper, on any grid. `test_contract.py` has the rest."""
 
 import pytest
 import torch
@@ -8,33 +8,12 @@ from gated.core.ops.gpsa.chunk import axis_weights
 from gated.core.ops.gpsa.reference import attention_weights, positional_weights
 from gated.errors import UserError
 
-GRIDS = [(1, 1), (1, 7), (5, 1), (4, 4), (3, 5), (14, 9)]
-
 
 def inputs(grid, dtype=torch.float64, heads=3, width=4, value_width=5, requires_grad=False):
     generator = torch.Generator().manual_seed(0)
     tokens = grid[0] * grid[1]
     shapes = [(2, heads, tokens, width)] * 2 + [(2, heads, tokens, value_width), (heads, 3), (heads,)]
     return [torch.randn(s, generator=generator, dtype=dtype).requires_grad_(requires_grad) for s in shapes]
-
-
-@pytest.mark.parametrize("grid", GRIDS, ids=str)
-def test_chunk_equals_reference_in_values_and_gradients(grid):
-    tensors = inputs(grid, requires_grad=True)
-    results = {}
-    for impl in ("reference", "chunk"):
-        out = gpsa(*tensors, grid=grid, impl=impl)
-        weight = torch.sin(torch.arange(out.numel(), dtype=out.dtype)).view_as(out)
-        results[impl] = [out, *torch.autograd.grad((out * weight).sum(), tensors)]
-    for dense, factorised in zip(*results.values(), strict=True):
-        torch.testing.assert_close(factorised, dense, rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("impl", ["reference", "chunk"])
-def test_gradcheck(impl):
-    tensors = [t[:1] if t.dim() == 4 else t for t in inputs((2, 3), heads=2, width=2, value_width=2)]
-    tensors = [t.detach().requires_grad_() for t in tensors]
-    assert torch.autograd.gradcheck(lambda *a: gpsa(*a, grid=(2, 3), impl=impl), tensors)
 
 
 def test_reference_is_the_formula_written_with_loops():
@@ -90,33 +69,14 @@ def test_bf16_keeps_positions_in_fp32():
         assert (gpsa(q, k, v, position, gate, grid=grid).float() - exact).abs().max() < 0.02
 
 
-def test_scale_and_impl_are_honoured():
+def test_scale_is_honoured():
     tensors = inputs((2, 2))
     assert not torch.allclose(gpsa(*tensors, grid=(2, 2), scale=0.1), gpsa(*tensors, grid=(2, 2)))
-    with pytest.raises(UserError, match=r"(?s)no triton form.*impl='reference' or impl='chunk'"):
-        gpsa(*tensors, grid=(2, 2), impl="triton")
 
 
 def test_no_tokens_give_no_output():
     tensors = [t[:, :, :0] if t.dim() == 4 else t for t in inputs((1, 1))]
     assert gpsa(*tensors, grid=(0, 4)).shape == (2, 3, 0, 5)
-
-
-def test_compile_and_export():
-    q, k, v, position, gate = inputs((3, 5), torch.float32)
-
-    class Op(torch.nn.Module):
-        def forward(self, q, k, v, position, gate):
-            return gpsa(q, k, v, position, gate, grid=(3, 5))
-
-    expected = gpsa(q, k, v, position, gate, grid=(3, 5))
-    compiled = torch.compile(Op(), fullgraph=True, backend="eager")
-    torch.testing.assert_close(compiled(q, k, v, position, gate), expected)
-    batch = torch.export.Dim("batch")
-    dims = ({0: batch}, {0: batch}, {0: batch}, None, None)
-    program = torch.export.export(Op(), (q, k, v, position, gate), dynamic_shapes=dims)
-    doubled = [torch.cat((t, t)) for t in (q, k, v)]
-    torch.testing.assert_close(program.module()(*doubled, position, gate)[2:], expected)
 
 
 @pytest.mark.parametrize(
