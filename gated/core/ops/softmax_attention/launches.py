@@ -31,30 +31,30 @@ def mix(
     scale: float,
     clip: float | None,
     signed: bool,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return the output ``[B, H, T, E]`` and what backward needs of each row, ``[B, H, T]``.
 
-    That is the log of the sum of exponentials and, with ``clip`` (else empty), the number of keys seen.
+    That is its largest score, one over its sum of exponentials and, with ``clip`` (else empty), how many keys it sees.
     """
-    out, log_total, seen = _outputs(q, v, clip)
-    gates = *_parts(past, log_total.dtype), past_resets, *_parts(future, log_total.dtype), future_resets
+    out, peak, share, seen = _outputs(q, v, clip)
+    gates = *_parts(past, peak.dtype), past_resets, *_parts(future, peak.dtype), future_resets
     rules = _rules(*gates, key_mask, begin, end)
     options = _options(q, k, v, clip, signed)
     launch(
         forward_kernel,
         (_blocks(q, options["M"]),),
-        *(q.contiguous(), k.contiguous(), v.contiguous(), *rules, out, log_total, _given(seen)),
+        *(q.contiguous(), k.contiguous(), v.contiguous(), *rules, out, peak, share, _given(seen)),
         *_numbers(q, k, begin, end, scale),
         **options,
     )
-    return out, log_total, seen
+    return out, peak, share, seen
 
 
 @torch.library.custom_op("gated::softmax_attention_triton_backward", mutates_args=())
 def mix_backward(
     d_out: torch.Tensor,
-    out: torch.Tensor,
-    log_total: torch.Tensor,
+    peak: torch.Tensor,
+    share: torch.Tensor,
     seen: torch.Tensor,
     q: torch.Tensor,
     k: torch.Tensor,
@@ -73,16 +73,17 @@ def mix_backward(
     """Return the gradients of ``q, k, v`` and of the potentials ``past`` and ``future`` (empty where absent)."""
     d_q, d_k, d_v, row_past, row_future = _gradients(q, k, v, past, future)
     column_past, column_future = torch.empty_like(row_past), torch.empty_like(row_future)
-    delta = torch.empty_like(log_total)
-    gates = *_parts(past, log_total.dtype), past_resets, *_parts(future, log_total.dtype), future_resets
+    delta = torch.empty_like(peak)
+    gates = *_parts(past, peak.dtype), past_resets, *_parts(future, peak.dtype), future_resets
     rules = _rules(*gates, key_mask, begin, end)
     numbers = _numbers(q, k, begin, end, scale)
-    q, k, v, out, d_out = (x.contiguous() for x in (q, k, v, out, d_out))
-    options = _options(q, k, v, clip, signed)
+    q, k, v, d_out = (x.contiguous() for x in (q, k, v, d_out))
+    # tiles of one size: then both kernels find the same number for a score, and the gates' gradient keeps its digits
+    options = _options(q, k, v, clip, signed, sums=2)
     launch(
         d_queries_kernel,
         (_blocks(q, options["M"]),),
-        *(q, k, v, *rules, out, log_total, _given(seen), d_out, d_q, delta, _given(row_past), _given(row_future)),
+        *(q, k, v, *rules, peak, share, _given(seen), d_out, d_q, delta, _given(row_past), _given(row_future)),
         *numbers,
         **options,
     )
@@ -92,11 +93,10 @@ def mix_backward(
         None if x is None else torch.searchsorted(x, j.repeat(x.shape[0], 1), right=True, out_int32=True)
         for x in (rules[-1], rules[-2])
     )
-    options = _options(q, k, v, clip, signed, most_rows=32)
     launch(
         d_keys_kernel,
         (_blocks(k, options["N"]),),
-        *(q, k, v, *rules, log_total, _given(seen), d_out, delta, seen_from, seen_to),
+        *(q, k, v, *rules, peak, share, _given(seen), d_out, delta, seen_from, seen_to),
         *(d_k, d_v, _given(column_past), _given(column_future)),
         *numbers,
         **options,
@@ -104,10 +104,10 @@ def mix_backward(
     return d_q, d_k, d_v, row_past - column_past, row_future - column_future
 
 
-def _outputs(q: torch.Tensor, v: torch.Tensor, clip: float | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _outputs(q: torch.Tensor, v: torch.Tensor, clip: float | None) -> tuple[torch.Tensor, ...]:
     wide = torch.promote_types(torch.promote_types(q.dtype, v.dtype), torch.float32)
-    log_total = q.new_empty(q.shape[:-1], dtype=wide)
-    return v.new_empty(*q.shape[:-1], v.shape[-1]), log_total, log_total.new_empty(0 if clip is None else q.shape[:-1])
+    peak, share = (q.new_empty(q.shape[:-1], dtype=wide) for _ in range(2))
+    return v.new_empty(*q.shape[:-1], v.shape[-1]), peak, share, peak.new_empty(0 if clip is None else q.shape[:-1])
 
 
 def _gradients(
@@ -147,24 +147,24 @@ def _numbers(
 
 
 def _options(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, clip: float | None, signed: bool, most_rows: int = 64
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, clip: float | None, signed: bool, sums: int = 1
 ) -> dict[str, Any]:
-    """What a kernel is compiled for; the sizes are those at which its tiles fit into registers."""
+    """What a kernel of ``sums`` sums of products is compiled for, with tiles of such sizes as fit into registers."""
     # with bias factors the keys are in single precision whatever the values are, and need it
     d, e, rounding = q.shape[-1], v.shape[-1], precision(q, k)
     bd, be = block(d, 2 * d), block(e, 2 * e)
-    half, wide = rounding == "tf32", max(bd, be) > 64
-    rows = min(most_rows, 64 if half else 16 if wide else 32)
+    half, widest = rounding == "tf32", max(bd, be)
+    rows = max(16, (min(64, 8192 // widest) if half else min(32, 2048 // widest)) // sums)
     return {
-        **{"D": d, "E": e, "BD": bd, "BE": be, "M": rows, "N": 32, "CLIP": clip, "SIGNED": signed},
-        "PRECISION": rounding,
-        "num_warps": 4 if rows == 64 and not wide else 8,
-        "num_stages": 2 if half and not wide else 1,
+        **{"D": d, "E": e, "BD": bd, "BE": be, "M": rows, "N": 32 if widest <= 128 else 16},
+        **{"CLIP": clip, "SIGNED": signed, "PRECISION": rounding},
+        "num_warps": 4 if rows == 64 and widest <= 64 else 8,
+        "num_stages": 2 if half and widest <= 64 else 1,
     }
 
 
 @mix.register_fake
-def _(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *rest: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *rest: Any) -> tuple[torch.Tensor, ...]:
     return _outputs(q, v, rest[-2])
 
 
@@ -175,7 +175,7 @@ def _(*inputs: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Ten
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
     ctx.mark_non_differentiable(*output[1:])
-    ctx.save_for_backward(*output, *inputs[:-3])
+    ctx.save_for_backward(*output[1:], *inputs[:-3])
     ctx.options = inputs[-3:]
 
 

@@ -46,13 +46,8 @@ def load_bounds(lower, upper, item, i, length, most):
 
 @triton.jit
 def _table(x, i, j):
+    """``x_i - x_j``, ``[M, N]``."""
     return tl.load(x + i)[:, None] - tl.load(x + j)[None, :]
-
-
-@triton.jit
-def _fade(high, low, resets, i, j):
-    """The bias of gates on a tile, from potentials in two parts: large ones that are close differ without rounding."""
-    return tl.where(_table(resets, i, j) == 0, _table(high, i, j) + _table(low, i, j), float("-inf"))
 
 
 @triton.jit
@@ -73,13 +68,17 @@ def tile_scores(
         sign = tl.where(scores > 0, 1.0, tl.where(scores < 0, -1.0, 0.0)).to(wide)
         scores = tl.abs(scores)
     if past is not None:
-        # what lies past the end is hidden, so any number will do there
+        # of two large potentials that are close the high parts differ without rounding; what lies past the end is
+        # hidden, so any number will do there
         at_i, at_j, start = tl.minimum(i, keys - 1), tl.minimum(j, keys - 1), head.to(tl.int64) * keys
-        fade = _fade(past + start, past_low + start, past_resets + start, at_i, at_j)
+        bias = _table(past + start, at_i, at_j) + _table(past_low + start, at_i, at_j)
+        apart = _table(past_resets + start, at_i, at_j)
         if future is not None:
-            after = _fade(future + start, future_low + start, future_resets + start, at_i, at_j)
-            fade = tl.where(j[None, :] <= i[:, None], fade, after)
-        scores += fade
+            before = j[None, :] <= i[:, None]
+            after = _table(future + start, at_i, at_j) + _table(future_low + start, at_i, at_j)
+            bias = tl.where(before, bias, after)
+            apart = tl.where(before, apart, _table(future_resets + start, at_i, at_j))
+        scores = tl.where(apart == 0, scores + bias, float("-inf"))
     # most tiles are seen as a whole
     if (tl.max(first, 0) > j0) | (tl.min(stop, 0) < j0 + N):
         scores = tl.where((j[None, :] >= first[:, None]) & (j[None, :] < stop[:, None]), scores, float("-inf"))

@@ -53,7 +53,7 @@ def triton(
             future = future_resets = None
     rules = sight(q.shape[2], q.device, causal=causal, key_mask=key_mask, window=window, cu_seqlens=cu_seqlens)
     begin, end = intervals(rules, 0, q.shape[2], q.device)
-    out, _, _ = mix(
+    out, *_ = mix(
         *(q, k, v, past, future, past_resets, future_resets, key_mask, begin, end),
         scale=scale,
         clip=clip,
