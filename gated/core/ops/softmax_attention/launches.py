@@ -154,7 +154,7 @@ def _options(
     d, e, rounding = q.shape[-1], v.shape[-1], precision(q, k)
     bd, be = block(d, 2 * d), block(e, 2 * e)
     half, widest = rounding == "tf32", max(bd, be)
-    rows = max(16, (min(64, 8192 // widest) if half else min(32, 2048 // widest)) // sums)
+    rows = max(16, (min(64, 4096 // widest) if half else min(32, 2048 // widest)) // sums)
     return {
         **{"D": d, "E": e, "BD": bd, "BE": be, "M": rows, "N": 32 if widest <= 128 else 16},
         **{"CLIP": clip, "SIGNED": signed, "PRECISION": rounding},
