@@ -42,7 +42,7 @@ def pass_states(
     size = chunk_size(gate)
     chunks = triton.cdiv(length, size)
     states = start.new_empty(sequences, chunks + 1, *start.shape[1:])
-    bk, bv = block(width, 64), block(v.shape[-1], 64)
+    bk, bv = (block(x, _inner(precision)) for x in (width, v.shape[-1]))
     launch(
         states_kernel,
         (sequences, triton.cdiv(width, bk), triton.cdiv(v.shape[-1], bv)),
@@ -121,7 +121,7 @@ def mix(
 
 
 def _inner(precision: str) -> int:
-    """Channels summed over at a time: three products for one take more registers."""
+    """Channels worked on at a time: three products for one take more registers."""
     return 64 if precision == "tf32" else 32
 
 
