@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from gated.errors import UserError
 
@@ -32,16 +32,33 @@ class GatedDataModule(L.LightningDataModule):
         raise NotImplementedError
 
     def loader(
-        self, dataset: Dataset[Any], *, train: bool, collate_fn: Callable[..., Any] | None = None
+        self,
+        dataset: Dataset[Any],
+        *,
+        train: bool,
+        collate_fn: Callable[..., Any] | None = None,
+        drawn: int | None = None,
     ) -> DataLoader[Any]:
-        """Return a loader; training shuffles by (seed, epoch), so that a resumed run sees what it would have seen."""
+        """Return a loader; training shuffles by (seed, epoch), so that a resumed run sees what it would have seen.
+
+        Args:
+            dataset: what to load.
+            train: shuffle.
+            collate_fn: how examples become a batch.
+            drawn: examples of a training epoch, drawn with replacement; for datasets too large to go through.
+        """
         epoch = self.trainer.current_epoch if self.trainer is not None else 0
+        generator = torch.Generator().manual_seed(hash((self.seed, epoch)) % 2**63)
+        sampler = None
+        if train and drawn is not None:
+            sampler = RandomSampler(dataset, replacement=True, num_samples=drawn, generator=generator)  # type: ignore[arg-type]
         return DataLoader(
             dataset,
             batch_size=self.batch_size,
-            shuffle=train,
+            shuffle=train and sampler is None,
+            sampler=sampler,
             num_workers=self.num_workers,
             collate_fn=collate_fn,
             persistent_workers=False,
-            generator=torch.Generator().manual_seed(hash((self.seed, epoch)) % 2**63),
+            generator=generator,
         )

@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 
 from gated.core.nn.buildable import Buildable, public_path
+from gated.engine.allocator import keep_freed_memory
 from gated.engine.checkpoint import FORMAT
 
 
@@ -51,6 +52,7 @@ class GatedModule(L.LightningModule):
 
     def on_fit_start(self) -> None:
         """Compile in place if asked to, so that the names of the weights stay as they are."""
+        keep_freed_memory()
         if self.compile_net:
             self.net.compile()
 
@@ -61,7 +63,7 @@ class GatedModule(L.LightningModule):
         decayed = [p for n, p in named if p.dim() > 1 and n not in keep]
         spared = [p for n, p in named if p.dim() <= 1 or n in keep]
         groups = [{"params": decayed, "weight_decay": self.weight_decay}, {"params": spared, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, lr=self.lr)
+        optimizer = torch.optim.AdamW(groups, lr=self.lr, fused=True)
         total = int(self.trainer.estimated_stepping_batches)
 
         def rate(step: int) -> float:

@@ -13,10 +13,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import AutoLocator, EngFormatter
 
 from gated.engine.files import atomic_path
+from tasks.timeseries.methods import Origins
 from tasks.timeseries.models import Gates
+from tasks.timeseries.study import Forecast, Study
 from tasks.timeseries.table import Table
 
 INK, GRID, MODEL, TRUTH = "#1f2933", "#e4e9ef", "#0b6e99", "#1f2933"
@@ -26,30 +28,44 @@ SHARE = LinearSegmentedColormap.from_list("share", ["#b65a1c", "#f4f1ec", "#0b6e
 _MAX_PANELS = 12
 
 
-def plot_forecast(table: Table, ahead: pd.DataFrame, path: Path, *, hindcast: pd.DataFrame | None = None) -> Path:
-    """Draw the tail of each series and its forecast; the first twelve series.
+def plot_forecast(ahead: Forecast, path: Path, *, study: Study | None = None) -> Path:
+    """Draw the tail of each series, its forecast and the widest interval; the first twelve series.
 
     Args:
-        table: what was known.
         ahead: the forecast.
         path: PNG to write.
-        hindcast: what the model would have said for the last rows, dashed.
+        study: draw as well what was forecast for the last known rows before they were known, dashed.
     """
-    names = list(ahead.columns)[:_MAX_PANELS]
-    figure, panels = _panels(len(names))
-    tail = table.values.iloc[-max(5 * len(ahead), 60) :]
-    for axis, name in zip(panels, names, strict=True):
-        axis.axvspan(ahead.index[0], ahead.index[-1], color=MODEL, alpha=0.06, lw=0)
-        axis.plot(tail.index, tail[name], color=TRUTH, lw=1.3, label="history")
-        if hindcast is not None:
-            axis.plot(
-                hindcast.index, hindcast[name], color=MODEL, lw=1.4, ls=(0, (3, 2)), label="forecast of known rows"
-            )
-        joined = pd.concat([tail[name].iloc[-1:], ahead[name]])
-        axis.plot(joined.index, joined, color=MODEL, lw=2.0, label="forecast")
-        _style(axis, name)
+    table = ahead.table
+    shown = [(g, n) for g in range(len(table.ids)) for n in range(len(ahead.columns))][:_MAX_PANELS]
+    figure, panels = _panels(len(shown))
+    horizon = ahead.middle.shape[1]
+    level = max(ahead.bounds, default=None)
+    for axis, (group, place) in zip(panels, shown, strict=True):
+        name = ahead.columns[place]
+        history = table.group(group)[name].iloc[-max(5 * horizon, 60) :]
+        dates = table.future_dates(horizon, group)
+        axis.axvspan(dates[0], dates[-1], color=MODEL, alpha=0.06, lw=0)
+        axis.plot(history.index, history, color=TRUTH, lw=1.3, label="history")
+        if study is not None and table.lengths[group] > 2 * horizon:
+            known = hindcast(study, study.chosen, group, int(table.lengths[group]) - horizon)[name]
+            axis.plot(known.index, known, color=MODEL, lw=1.4, ls=(0, (3, 2)), label="forecast of known rows")
+        if level is not None:
+            low, high = (end[group, :, place] for end in ahead.bounds[level])
+            axis.fill_between(dates, low, high, color=MODEL, alpha=0.18, lw=0, label=f"{level:g} % interval")
+        middle = ahead.middle[group, :, place]
+        axis.plot(history.index[-1:].append(dates), [history.iloc[-1], *middle], color=MODEL, lw=2.0, label="forecast")
+        _style(axis, " / ".join(part for part in (table.ids[group], name) if part))
     _legend(figure, panels[0])
     return _save(figure, path)
+
+
+def hindcast(study: Study, method: str, group: int, row: int) -> pd.DataFrame:
+    """Return what a method, fitted to the training rows, says of the rows from ``row`` on, knowing those before it."""
+    table, horizon = study.table, study.backtest.plan.horizon
+    ahead = study.backtest.methods[method].predict(table, horizon, Origins(np.array([group]), np.array([row])))[0]
+    dates = table.group(group).index[row : row + horizon]
+    return pd.DataFrame(ahead[: len(dates)], index=dates, columns=table.columns)
 
 
 def plot_held_out(
@@ -143,9 +159,10 @@ def _style(axis: Axes, name: str) -> None:
     axis.spines[["top", "right", "left"]].set_visible(False)
     axis.spines["bottom"].set_color("#aab4c0")
     axis.tick_params(colors=INK, labelsize=8, length=0)
-    locator = AutoDateLocator(minticks=4, maxticks=8)
-    axis.xaxis.set_major_locator(locator)
-    axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    if not isinstance(axis.xaxis.get_major_locator(), AutoLocator):  # dates, not whole numbers
+        locator = AutoDateLocator(minticks=4, maxticks=8)
+        axis.xaxis.set_major_locator(locator)
+        axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     low, high = axis.get_ylim()
     if max(abs(low), abs(high)) >= 10_000:
         axis.yaxis.set_major_formatter(EngFormatter(sep=""))

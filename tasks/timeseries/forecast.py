@@ -5,60 +5,92 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch.nn import functional
+from torch import nn
 from torchmetrics import MeanAbsoluteError, MeanSquaredError
 
 from gated.core.nn.buildable import Buildable
 from gated.engine.module import GatedModule
 from gated.errors import UserError
-from tasks.timeseries.windows import Pair
-
-_LOSSES = {"mse": functional.mse_loss, "mae": functional.l1_loss}
+from tasks.timeseries.windows import Batch
 
 
 class Forecaster(GatedModule):
     """A network ``[B, L, N] -> [B, H, N]`` trained on standardised windows.
 
-    Metrics are on standardised values, over windows, steps and series alike; they add up sums and counts, so that they
-    don't depend on the batch size.
+    Targets that are missing count neither in the loss nor in the metrics. Metrics are on standardised values, over
+    windows, steps and series alike; they add up sums and counts, so that they don't depend on the batch size.
 
     Args:
         net: the network.
-        loss: ``"mse"`` or ``"mae"``; the absolute error is less drawn to rare peaks.
+        loss: ``"mse"``, ``"mae"`` (less drawn to rare peaks) or ``"quantile"`` (pinball loss over ``net.quantiles``).
+        normalize: divide each error by the deviation of its window: a wild one counts no more than a calm one.
         kwargs: options of :class:`gated.engine.module.GatedModule`.
+
+    Raises:
+        UserError: an unknown loss, or a quantile loss for a network without quantiles.
     """
 
     monitor: ClassVar[str] = "val/mse"
     monitor_mode: ClassVar[Literal["min", "max"]] = "min"
 
-    def __init__(self, net: Buildable, *, loss: Literal["mse", "mae"] = "mse", **kwargs: Any) -> None:
+    def __init__(
+        self, net: Buildable, *, loss: Literal["mse", "mae", "quantile"] = "mse", normalize: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(net, **kwargs)
-        if loss not in _LOSSES:
-            raise UserError(f"Forecaster: unknown loss {loss!r}", expected=" or ".join(map(repr, _LOSSES)))
-        self.loss = loss
+        quantiles = getattr(net, "quantiles", ())
+        if loss not in ("mse", "mae", "quantile") or (loss == "quantile") != bool(quantiles):
+            raise UserError(
+                f"Forecaster: loss {loss!r} does not fit the network",
+                expected="'quantile' for a network with quantiles, else 'mse' or 'mae'",
+                found=f"quantiles {list(quantiles)}",
+            )
+        self.loss, self.normalize, self.quantiles = loss, normalize, quantiles
         self.val_mse, self.val_mae = MeanSquaredError(), MeanAbsoluteError()
         self.test_mse, self.test_mae = MeanSquaredError(), MeanAbsoluteError()
 
-    def training_step(self, batch: Pair, batch_idx: int) -> torch.Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Return the loss of a batch of windows."""
-        x_BLN, y_BHN = batch
-        loss = _LOSSES[self.loss](self.net(x_BLN), y_BHN)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(x_BLN))
+        loss = self._loss(self.net(batch.x, **batch.covariates), batch)
+        self.log("train/loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(batch.x))
         return loss
 
-    def validation_step(self, batch: Pair, batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to ``val/mse`` and ``val/mae``."""
         self._measure(batch, "val", self.val_mse, self.val_mae)
 
-    def test_step(self, batch: Pair, batch_idx: int) -> None:
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to ``test/mse`` and ``test/mae``."""
         self._measure(batch, "test", self.test_mse, self.test_mae)
 
-    def _measure(self, batch: Pair, stage: str, mse: MeanSquaredError, mae: MeanAbsoluteError) -> None:
-        x_BLN, y_BHN = (part.contiguous() for part in batch)
-        forecast_BHN = self.net(x_BLN).contiguous()
-        mse.update(forecast_BHN, y_BHN)
-        mae.update(forecast_BHN, y_BHN)
-        options = {"on_step": False, "on_epoch": True, "batch_size": len(x_BLN)}
+    def _loss(self, forecast: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Mean over the targets that are there (and over the quantiles)."""
+        y = batch.y.unsqueeze(-1) if self.quantiles else batch.y
+        there = ~y.isnan()
+        error = torch.where(there, y - forecast, 0.0)
+        if self.normalize:
+            std = (batch.x.var(dim=1, keepdim=True, unbiased=False) + 1e-5).sqrt()
+            error = error / (std.unsqueeze(-1) if self.quantiles else std)
+        if self.loss == "quantile":
+            level = error.new_tensor(self.quantiles)
+            each = torch.maximum(level * error, (level - 1) * error)
+        else:
+            each = error.square() if self.loss == "mse" else error.abs()
+        return each.sum() / there.expand_as(each).sum().clamp(min=1)
+
+    def _measure(self, batch: Batch, stage: str, mse: MeanSquaredError, mae: MeanAbsoluteError) -> None:
+        forecast_BHN = point(self.net, batch)
+        there = ~batch.y.isnan()
+        for metric in (mse, mae):
+            metric.update(forecast_BHN[there], batch.y[there])
+        options = {"on_step": False, "on_epoch": True, "batch_size": len(batch.x)}
         self.log(f"{stage}/mse", mse, prog_bar=True, **options)
         self.log(f"{stage}/mae", mae, **options)
+
+
+def point(net: nn.Module, batch: Batch) -> torch.Tensor:
+    """Return the forecast of a network, ``[B, H, N]``; of its quantiles the one nearest the median."""
+    forecast: torch.Tensor = net(batch.x, **batch.covariates)
+    quantiles = getattr(net, "quantiles", ())
+    if not quantiles:
+        return forecast
+    return forecast[..., min(range(len(quantiles)), key=lambda i: abs(quantiles[i] - 0.5))]

@@ -1,165 +1,165 @@
-"""Training a model on one table and finding out whether it is any good: the last rows are held out."""
+"""From a table to a forecast that was compared first: choose on validation, judge on test, refit, forecast."""
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
-import torch
 
-from gated.errors import UserError
-from tasks.timeseries.baselines import LinearMap, Predictor, Score, SeasonalNaive, evaluate
-from tasks.timeseries.data import TableWindows
-from tasks.timeseries.dates import season_of
-from tasks.timeseries.models import Gateformer
+from gated.errors import UserError, did_you_mean
+from tasks.timeseries.backtest import Backtest, backtest
+from tasks.timeseries.conformal import Intervals
+from tasks.timeseries.methods import Mean, Method, Origins, simple_methods, statistical_methods
+from tasks.timeseries.methods.network import Network, Recipe, trainable
+from tasks.timeseries.methods.statistical import cost
+from tasks.timeseries.panel import require_ahead
+from tasks.timeseries.plan import Plan, plan
 from tasks.timeseries.table import Table
-from tasks.timeseries.training import fit
 
-MODEL, LINEAR, LAST = "Gateformer", "linear model", "repeat-last"
-_MAX_INPUT = 512
-_MIN_INPUT = 8
-_MIN_WINDOWS = 8
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How the small model is built and trained; lightly tuned on the shipped influenza series.
-
-    Attributes:
-        input_size: steps to look back; two seasons where not given.
-        d_model: size of a token.
-        d_ff: hidden size of the MLPs.
-        num_layers: layers over time, and as many over series.
-        dropout: everywhere.
-        lr: peak learning rate.
-        epochs: at most as many.
-        patience: epochs without a gain after which training stops.
-        seed: of weights, dropout and order.
-    """
-
-    input_size: int | None = None
-    d_model: int = 64
-    d_ff: int = 64
-    num_layers: int = 1
-    dropout: float = 0.2
-    lr: float = 5e-4
-    epochs: int = 30
-    patience: int = 6
-    seed: int = 0
+Progress = Callable[[str], None]
+_MOST_FITTED = 150_000  # values that statistical fits may read: about a minute
+_LEAST_ORIGINS = 30
 
 
 @dataclass(frozen=True)
 class Study:
-    """A trained model with what it was trained on and how it compares.
+    """Methods compared on one table.
 
     Attributes:
-        net: the model, in eval mode.
-        data: its data module; the test part was held out.
-        predictors: the model and the baselines by name.
-        scores: errors on the held-out windows, on standardised values, lowest squared error first.
+        backtest: what each forecast for the rows held out.
+        chosen: the method that forecasts: the winner on validation, or the one that was asked for.
     """
 
-    net: Gateformer
-    data: TableWindows
-    predictors: dict[str, Predictor]
-    scores: dict[str, Score]
+    backtest: Backtest
+    chosen: str
 
-    def future(self) -> pd.DataFrame:
-        """Return the forecast of the rows that follow the table."""
-        return roll(self.net, self.data, len(self.data.table.values))
+    @property
+    def table(self) -> Table:
+        """The series."""
+        return self.backtest.table
 
-    def hindcast(self, name: str = MODEL) -> pd.DataFrame:
-        """Return what a predictor would have said for the last rows of the table, not knowing them."""
-        return roll(self.predictors[name], self.data, len(self.data.table.values) - self.data.horizon)
+    def intervals(self, levels: Sequence[float]) -> Intervals:
+        """Return intervals around the chosen method, calibrated on the rows held out."""
+        return Intervals.of(self.backtest, self.chosen, levels)
 
-    def verdict(self) -> str:
-        """Return one sentence: is the model better than the simple forecasts?"""
-        own = self.scores[MODEL].mse
-        rivals = [name for name in self.scores if name not in (MODEL, LAST)] or [LAST]
-        beaten = [name for name in rivals if own < self.scores[name].mse]
-        better = [name for name in rivals if name not in beaten]
-        best = min(rivals, key=lambda name: self.scores[name].mse)
-        if not better:
-            gain = 1 - own / self.scores[best].mse
-            return f"{MODEL} beats {_and(beaten)}: its squared error is {gain:.0%} below that of the {best}."
-        tail = f", though it beats {_and(beaten)}" if beaten else ""
-        return f"{MODEL} does not beat {_and(better)}{tail}: for this table prefer the {best}."
-
-
-def train_on(data: TableWindows, recipe: Recipe, *, progress: bool = True) -> Study:
-    """Train a Gateformer on ``data`` and measure it beside the baselines on its test part."""
-    with torch.random.fork_rng():
-        torch.manual_seed(recipe.seed)
-        net = Gateformer(
-            data.input_size,
-            data.horizon,
-            d_model=recipe.d_model,
-            d_ff=recipe.d_ff,
-            num_layers=recipe.num_layers,
-            num_heads=4,
-            patch_size=min(8, data.input_size),
-            stride=min(8, data.input_size),
-            dropout=recipe.dropout,
-        )
-    options = {
-        "epochs": recipe.epochs,
-        "patience": recipe.patience,
-        "seed": recipe.seed,
-        "lr": recipe.lr,
-        "loss": "mae",
-    }
-    fit(net, data, progress=progress, **options)
-    windows = data.windows("test")
-    predictors: dict[str, Predictor] = {MODEL: net, LINEAR: LinearMap.fit(data.windows("train"))}
-    season = season_of(data.table.frequency)
-    if 1 < season <= data.borders.val:
-        predictors[f"seasonal-naive ({season})"] = SeasonalNaive(season, data.horizon)
-    predictors[LAST] = SeasonalNaive(1, data.horizon)
-    scores = evaluate(predictors, windows)
-    return Study(net, data, predictors, dict(sorted(scores.items(), key=lambda item: item[1].mse)))
+    def future(self, levels: Sequence[float], *, progress: Progress = lambda text: None) -> Forecast:
+        """Fit the chosen method on every row and forecast the rows that follow."""
+        table, horizon = self.table, self.backtest.plan.horizon
+        method = copy.copy(self.backtest.methods[self.chosen])  # the fitted one still stands for the comparison
+        progress(f"{self.chosen}, on all rows")
+        method.fit(table, horizon, table.lengths)
+        ends = Origins.at_the_end(table)
+        middle = method.predict(table, horizon, ends)
+        bounds: dict[float, tuple[np.ndarray, np.ndarray]] = {}
+        if levels:
+            intervals = self.intervals(levels)
+            bounds = dict(zip(intervals.levels, zip(*intervals.around(middle, ends), strict=True), strict=True))
+        return Forecast(table, self.chosen, middle, bounds, tuple(table.columns))
 
 
-def plan(table: Table, horizon: int, recipe: Recipe) -> TableWindows:
-    """Hold out the last tenth of the rows for the comparison and the tenth before for early stopping.
+@dataclass(frozen=True)
+class Forecast:
+    """The rows that follow a table.
 
-    Either tail is at least one horizon long. The look-back is two seasons or two horizons, as far as the rows go.
+    Attributes:
+        table: what was known.
+        method: the name of what forecast it.
+        middle: ``[G, H, N]``.
+        bounds: level in percent -> lower and upper ends, ``[G, H, N]`` each.
+        columns: names of the ``N`` series.
+    """
+
+    table: Table
+    method: str
+    middle: np.ndarray
+    bounds: dict[float, tuple[np.ndarray, np.ndarray]]
+    columns: tuple[str, ...]
+
+    def frame(self, *, names: dict[str, str] | None = None) -> pd.DataFrame:
+        """Return a row for each step of each group: the date column, the id column in long layout, the series.
+
+        Intervals stand beside their series as neuralforecast names them, ``sold-lo-90`` and ``sold-hi-90``.
+
+        Args:
+            names: other names for the columns of the series.
+        """
+        table, (groups, horizon, _) = self.table, self.middle.shape
+        layout = table.layout
+        dates = [table.future_dates(horizon, group) for group in range(groups)]
+        columns: dict[str, object] = {layout.date_column or "date": np.concatenate([d.to_numpy() for d in dates])}
+        if len(dates) == 1 or isinstance(table.values.index, pd.DatetimeIndex):
+            columns[layout.date_column or "date"] = dates[0].append(dates[1:])
+        if layout.id_column is not None:
+            columns = {layout.id_column: np.repeat(np.array(table.ids, dtype=object), horizon), **columns}
+        for place, name in enumerate(self.columns):
+            shown = (names or {}).get(name, name)
+            columns[shown] = self.middle[..., place].ravel()
+            for level, (low, high) in sorted(self.bounds.items()):
+                columns[f"{shown}-lo-{level:g}"] = low[..., place].ravel()
+                columns[f"{shown}-hi-{level:g}"] = high[..., place].ravel()
+        return pd.DataFrame(columns)
+
+
+def compare(
+    table: Table,
+    horizon: int,
+    *,
+    recipe: Recipe | None = None,
+    model: str | None = None,
+    held_out: Plan | None = None,
+    bar: bool = False,
+    progress: Progress = lambda text: None,
+) -> Study:
+    """Let every method that can serve forecast held-out rows.
+
+    Args:
+        table: the series.
+        horizon: steps to forecast.
+        recipe: of the Gateformer.
+        model: the method to forecast with, whatever the comparison says; the winner on validation where not given.
+        held_out: what to judge on; see :func:`tasks.timeseries.plan.plan` where not given.
+        bar: draw a bar while the Gateformer is trained.
+        progress: is told what is done next.
 
     Raises:
-        UserError: there are too few rows; the message says how many it takes.
+        UserError: the table is too short, or there is no such method.
     """
-    if horizon < 1:
-        raise UserError("the horizon must be positive", expected=">= 1", found=str(horizon))
-    rows = len(table.values)
-    tail = max(horizon, rows // 10)
-    room = rows - 2 * tail - horizon - _MIN_WINDOWS + 1
-    input_size = recipe.input_size
-    if input_size is None:
-        wanted = max(2 * season_of(table.frequency), 2 * horizon, 4 * _MIN_INPUT)
-        input_size = max(_MIN_INPUT, min(wanted, _MAX_INPUT, room * 2 // 3))
-    if input_size < 1 or room < input_size:
-        needed = input_size + 3 * horizon + _MIN_WINDOWS - 1
-        while needed - 2 * max(horizon, needed // 10) - horizon - _MIN_WINDOWS + 1 < input_size:
-            needed += 1
+    require_ahead(table, horizon)
+    recipe = recipe or Recipe()
+    statistical, notes = statistical_methods()
+    held_out, affordable = _held_out(table, horizon, held_out, thin=bool(statistical))
+    if not affordable:
+        statistical, notes = [], ("AutoETS and Theta were not tried: they would take too long for so many series",)
+    methods: list[Method] = [*simple_methods(table, recipe.input_size), *statistical]
+    if len(statistical) > 1:
+        methods.append(Mean(statistical))
+    if trainable(table, horizon, held_out.borders.train, recipe):
+        methods.append(Network(recipe, progress=bar))
+    else:
+        notes = (*notes, "Gateformer was not tried: there are too few rows to train it")
+    names = [method.name for method in methods]
+    if model is not None and model not in names:
         raise UserError(
-            "the table is too short for this horizon",
-            expected=f"at least {needed} rows to train, check and test a forecast of {horizon} from {input_size} steps",
-            found=f"{rows} rows",
-            hint="give a longer history or ask for fewer steps",
+            f"there is no method {model!r} for this table",
+            expected=", ".join(map(repr, names)),
+            hint=did_you_mean(model, names),
         )
-    shares = ((rows - 2 * tail) / rows, tail / rows, tail / rows)
-    return TableWindows(table, input_size=input_size, horizon=horizon, split=shares, seed=recipe.seed)
+    result = backtest(table, horizon, methods, plan=held_out, notes=notes, progress=progress)
+    return Study(result, model or result.choice)
 
 
-def roll(predictor: Predictor, data: TableWindows, row: int) -> pd.DataFrame:
-    """Return the forecast that starts at ``row``, made from the rows before it, in the units of the table."""
-    table, scaler = data.table, data.scaler
-    past = scaler.scale(table.values.to_numpy()[row - predictor.input_size : row])
-    with torch.no_grad():
-        ahead = predictor(past[None])[0]
-    known = table.values.index[row : row + data.horizon]
-    dates = known if len(known) == data.horizon else table.future_dates(data.horizon)
-    return pd.DataFrame(scaler.unscale(ahead), index=dates, columns=table.columns)
-
-
-def _and(names: list[str]) -> str:
-    return " and ".join(f"the {name}" for name in names)
+def _held_out(table: Table, horizon: int, held_out: Plan | None, *, thin: bool) -> tuple[Plan, bool]:
+    """Return a plan, with fewer origins where methods that are fitted at each would take too long, and if they can."""
+    planned = plan(table, horizon) if held_out is None else held_out
+    values = cost(table, planned.val) + cost(table, planned.test)
+    if not thin or values <= _MOST_FITTED:
+        return planned, True
+    if held_out is None:
+        fewer = max(_LEAST_ORIGINS, int(len(planned.test.row) * _MOST_FITTED / values))
+        thinner = plan(table, horizon, max_origins=fewer)
+        if cost(table, thinner.val) + cost(table, thinner.test) <= 2 * _MOST_FITTED:
+            return thinner, True
+    return planned, False

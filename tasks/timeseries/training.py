@@ -1,4 +1,4 @@
-"""Training a small model right here, in memory: early stopping, the best weights kept, nothing written."""
+"""Training a small model right here, in memory: nothing is written."""
 
 from __future__ import annotations
 
@@ -15,31 +15,33 @@ from gated.engine.quiet import quiet
 from tasks.timeseries.data import TableWindows
 from tasks.timeseries.forecast import Forecaster
 
-_MAX_BATCHES = 300  # in an epoch, so that a long table does not take longer than a minute or two
-
 
 def fit(
-    net: Buildable, data: TableWindows, *, epochs: int, patience: int, seed: int, progress: bool = True, **options: Any
-) -> float:
-    """Train ``net`` in place and leave it in eval mode with the weights of its best epoch.
+    net: Buildable,
+    data: TableWindows,
+    *,
+    epochs: int,
+    seed: int,
+    patience: int | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> None:
+    """Train ``net`` in place and leave it in eval mode.
 
     Args:
         net: the network, on the CPU.
         data: where the windows come from.
         epochs: at most as many.
-        patience: stop after as many epochs without a better ``val/mse``.
         seed: of dropout and the order of windows; the caller's random state is left alone.
+        patience: stop after as many epochs without a better ``val/mse`` and take the weights of the best one. Without
+            it the validation part is not looked at, and the last weights count.
         progress: draw a bar.
         options: of :class:`tasks.timeseries.forecast.Forecaster`.
-
-    Returns:
-        The best ``val/mse``.
     """
     best = KeepBest(Forecaster.monitor)
-    callbacks: list[Callback] = [
-        best,
-        EarlyStopping(Forecaster.monitor, mode=Forecaster.monitor_mode, patience=patience),
-    ]
+    callbacks: list[Callback] = []
+    if patience is not None:
+        callbacks += [best, EarlyStopping(Forecaster.monitor, mode=Forecaster.monitor_mode, patience=patience)]
     if progress:
         callbacks.append(EpochBar(Forecaster.monitor))
     with quiet(), torch.random.fork_rng():
@@ -52,13 +54,14 @@ def fit(
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
-            limit_train_batches=_MAX_BATCHES,
+            limit_val_batches=0 if patience is None else 1.0,
+            reload_dataloaders_every_n_epochs=1,
             gradient_clip_val=1.0,
         )
         trainer.fit(Forecaster(net, **options), datamodule=data)
-    net.load_state_dict(best.weights)
+    if patience is not None:
+        net.load_state_dict(best.weights)
     net.cpu().eval()
-    return best.score
 
 
 class KeepBest(Callback):
@@ -92,10 +95,10 @@ class EpochBar(Callback):
         self.bar.start()
         self.row = self.bar.add_task("", total=trainer.max_epochs, score="")
 
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Move on by one epoch."""
-        score = f"{self.monitor} {float(trainer.callback_metrics[self.monitor]):.4f}"
-        self.bar.update(self.row, advance=1, score=score)
+        score = trainer.callback_metrics.get(self.monitor)
+        self.bar.update(self.row, advance=1, score="" if score is None else f"{self.monitor} {float(score):.4f}")
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Leave the terminal as it was, also after an error."""

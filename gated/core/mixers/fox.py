@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from gated.core.mixers.base import Grid, TokenMixer
+from gated.core.nn.dropout import Dropout
 from gated.core.nn.heads import merge_heads, split_heads
 from gated.core.ops import softmax_attention
 from gated.core.ops.softmax_attention.forget import Forget
@@ -20,7 +21,7 @@ class ForgettingAttention(TokenMixer):
     """Softmax attention whose scores fade with forget gates, ``proj(softmax(q k^T / sqrt(d) + D) v)``.
 
     The mixer of "Forgetting Transformer" (FoX, arXiv 2503.02130).
-    ``D_ij`` is the sum of ``logsigmoid(forget(x_r))`` over the tokens after key ``j`` up to query ``i`` (section 3),
+    ``D_ij`` is the sum of ``logsigmoid(forget(x_r))`` over the tokens after key ``j`` up to query ``i``,
     one gate a head; no position embedding is needed. The paper is causal. Without ``causal`` the gates act on both
     sides: by distance (``D_ij = -|c_i - c_j|``), or with gates of their own for keys on the right.
 
@@ -30,7 +31,7 @@ class ForgettingAttention(TokenMixer):
         qkv_bias: bias on the query, key and value projections.
         causal: token ``n`` sees tokens ``0..n`` only.
         two_sided: gates of their own for the future; not with ``causal``.
-        pro: the paper's Pro block (section 3): keys and values mixed with those of the token before, RMSNorm on the
+        pro: the paper's Pro block: keys and values mixed with those of the token before, RMSNorm on the
             queries and keys of each head, and on its output, followed by an element-wise sigmoid gate.
         dropout: probability of dropping an attention weight in training.
         proj_dropout: dropout after the output projection.
@@ -64,7 +65,7 @@ class ForgettingAttention(TokenMixer):
         self.norms = nn.ParameterList(torch.ones(num_heads, 1, dim // num_heads) for _ in range(3)) if pro else None
         self.gate = nn.Linear(dim, dim, bias=False) if pro else None
         self.proj = nn.Linear(dim, dim)
-        self.proj_dropout = nn.Dropout(proj_dropout)
+        self.proj_dropout = Dropout(proj_dropout)
 
     def forward(
         self, x_BND: torch.Tensor, *, grid: Grid | None = None, mask: torch.Tensor | None = None

@@ -14,7 +14,7 @@ from gated.core.ops import local_global
 
 
 class GatedAttentionUnit(TokenMixer):
-    """Single-head gated attention of linear cost (FLASH, arXiv 2202.10447, eq. 3 to 7).
+    """Single-head gated attention of linear cost (FLASH, arXiv 2202.10447).
 
     ``u, v = SiLU(x W)``; the attended ``v`` is gated by ``u``: ``out = W_o (u * (local + global attention of v))``.
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from gated.core.mixers.base import Grid, TokenMixer
+from gated.core.nn.dropout import Dropout
 from gated.core.nn.heads import merge_heads, split_heads
 from gated.core.ops.gpsa import gpsa
 from gated.core.ops.gpsa.reference import attention_weights
@@ -55,7 +56,7 @@ class GPSA(TokenMixer):
         # the bias shifts all scores of a head alike and cancels in the softmax; checkpoints hold it, so it stays
         self.pos_proj = nn.Linear(3, num_heads)
         self.gating_param = nn.Parameter(torch.ones(num_heads))
-        self.proj_dropout = nn.Dropout(proj_dropout)
+        self.proj_dropout = Dropout(proj_dropout)
         self.reset_parameters()
 
     @torch.no_grad()

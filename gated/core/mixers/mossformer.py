@@ -15,7 +15,7 @@ from gated.core.ops import local_global
 
 
 class MossFormerAttention(TokenMixer):
-    """Joint local and global single-head attention with attentive gating (MossFormer, arXiv 2302.11824, eq. 4 to 11).
+    """Joint local and global single-head attention with attentive gating (MossFormer, arXiv 2302.11824).
 
     ``v, u = chunk(ConvM(x))`` are both attended with the same scores and gate each other::
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from gated.core.mixers.base import Grid, TokenMixer
+from gated.core.nn.dropout import Dropout
 from gated.core.nn.heads import merge_heads, split_heads
 from gated.core.ops import softmax_attention
 from gated.core.ops.softmax_attention.reference import attention_weights
@@ -58,7 +59,7 @@ class SoftmaxAttention(TokenMixer):
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.gate = nn.Linear(dim, gate_width[output_gate]) if output_gate != "none" else None
         self.proj = nn.Linear(dim, dim)
-        self.proj_dropout = nn.Dropout(proj_dropout)
+        self.proj_dropout = Dropout(proj_dropout)
 
     def forward(
         self, x_BND: torch.Tensor, *, grid: Grid | None = None, mask: torch.Tensor | None = None

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from gated.core.nn.dropout import Dropout
 from gated.core.nn.norm import ScaleNorm
 
 
@@ -61,7 +62,7 @@ class ConvLinear(nn.Module):
         self.norm = norm(in_dim)
         self.linear = nn.Linear(in_dim, out_dim)
         self.conv = DepthwiseConv(out_dim, kernel_size, causal=causal)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x_BND: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """``[B, N, in_dim] -> [B, N, out_dim]``; masked tokens are silent to their neighbours."""

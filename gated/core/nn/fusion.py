@@ -28,3 +28,15 @@ class GatedFusion(nn.Module):
     def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """Fuse ``a`` and ``b``, both ``[..., dim]``."""
         return torch.lerp(b, a, self.gate(a, b))
+
+
+class MeanFusion(nn.Module):
+    """``(a + b) / 2``: a :class:`GatedFusion` whose gate is stuck at one half, to see what the gate is good for."""
+
+    def gate(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """Return one half, shaped like ``a``."""
+        return torch.full_like(a, 0.5)
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """Fuse ``a`` and ``b``, both ``[..., dim]``."""
+        return torch.lerp(b, a, self.gate(a, b))

@@ -13,6 +13,10 @@ class InstanceStats(NamedTuple):
     mean: torch.Tensor
     std: torch.Tensor
 
+    def first(self, count: int) -> InstanceStats:
+        """Return those of the first ``count`` series."""
+        return InstanceStats(self.mean[..., :count], self.std[..., :count])
+
     def undo(self, y_BHN: torch.Tensor) -> torch.Tensor:
         """Bring ``[B, H, N]`` back to the units of the input."""
         return y_BHN * self.std + self.mean

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import nn
 
+from gated.core.nn.dropout import Dropout
 from gated.errors import UserError
 
 
@@ -46,7 +47,7 @@ class SeriesPatches(nn.Module):
         self.patch_size, self.stride = patch_size, stride
         self.num_patches = (input_size - patch_size) // stride + 2
         self.embed = nn.Linear(patch_size, dim, bias=False)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.positions: torch.Tensor
         self.register_buffer("positions", sinusoidal_table(self.num_patches, dim), persistent=False)
 

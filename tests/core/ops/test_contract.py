@@ -29,7 +29,6 @@ from gated.errors import UserError
 from .cases import CASES, DEVICE, Case, Tensors, declared, forms
 
 # said by triton 3.6's interpreter for every number that a kernel is given
-pytestmark = pytest.mark.filterwarnings("ignore:Conversion of an array with ndim > 0:DeprecationWarning")
 
 FORMS = {op: forms(op) for op in ops.list_ops()}
 FAST = ("chunk", "triton")

@@ -10,8 +10,6 @@ import torch
 from gated.core.ops import gpsa
 from gated.core.testing import Named, assert_same, assert_within_budget, with_gradients
 
-pytestmark = pytest.mark.filterwarnings("ignore:Conversion of an array with ndim > 0 to a scalar")
-
 
 def inputs(grid: tuple[int, int], dtype: torch.dtype = torch.float64) -> Named:
     tokens, heads = grid[0] * grid[1], 2

@@ -13,7 +13,6 @@ from gated.core.testing import Named, assert_same, assert_within_budget, with_gr
 from gated.errors import UserError
 
 # the interpreter of triton 3.6 makes range() of arrays of one element
-pytestmark = pytest.mark.filterwarnings("ignore:Conversion of an array with ndim > 0:DeprecationWarning")
 LENGTHS = (0, 1, 15, 16, 17, 63, 64, 65, 130)
 
 

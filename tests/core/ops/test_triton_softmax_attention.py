@@ -17,7 +17,6 @@ from gated.core.testing import Named, assert_same, assert_within_budget, with_gr
 from gated.errors import UserError
 
 LENGTHS = (0, 1, 15, 16, 17, 63, 64, 65, 130)
-pytestmark = pytest.mark.filterwarnings("ignore:Conversion of an array with ndim > 0 to a scalar")
 
 CASES: list[dict[str, Any]] = [
     {},

@@ -196,3 +196,78 @@ def test_layers_of_a_stack_start_apart():
 def test_patches_that_do_not_fit_are_named(option, value):
     with pytest.raises(UserError, match=f"{option}={value}"):
         small(**{option: value})
+
+
+def window(**covariates: int) -> dict[str, torch.Tensor]:
+    shapes = {"past": (2, 32), "future": (2, 40), "static": (2,)}
+    return {name: torch.randn(*shapes[name], count) for name, count in covariates.items()}
+
+
+def test_without_covariates_the_model_is_the_papers():
+    plain, asked = small(), small(num_past=0, num_future=0, num_static=0, quantiles=())
+    assert [n for n, _ in plain.named_parameters()] == [n for n, _ in asked.named_parameters()]
+    assert not any(name.startswith(("past", "known", "static", "shortcut")) for name in plain.state_dict())
+
+
+@pytest.mark.parametrize("kind", ["past", "future", "static"])
+def test_each_kind_of_covariate_reaches_the_forecast(kind):
+    net, x, more = scrambled(small(**{f"num_{kind}": 3})), torch.randn(2, 32, 4), window(**{kind: 3})
+    with torch.no_grad():
+        y = net(x, **more)
+        other = net(x, **{kind: more[kind] + torch.randn_like(more[kind])})
+    assert y.shape == (2, 8, 4)
+    assert (y - other).abs().max() > 1e-3
+
+
+def test_series_keep_their_order_freedom_beside_covariates():
+    net, x, order = scrambled(small(num_past=2, num_future=2)), torch.randn(2, 32, 4), torch.tensor([2, 0, 3, 1])
+    more = window(past=2, future=2)
+    with torch.no_grad():
+        torch.testing.assert_close(net(x, **more)[..., order], net(x[..., order], **more), atol=1e-5, rtol=1e-5)
+
+
+def test_covariates_that_do_not_fit_are_named():
+    with pytest.raises(UserError, match=r"future[\s\S]*\[2, 40, 3\] \(num_future=3\)[\s\S]*none"):
+        small(num_future=3)(torch.randn(2, 32, 4))
+    with pytest.raises(UserError, match="static covariates"):
+        small()(torch.randn(2, 32, 4), static=torch.randn(2, 1))
+
+
+def test_quantiles_do_not_cross_and_follow_the_scale():
+    net, x = scrambled(small(quantiles=[0.1, 0.5, 0.9], shortcut=True)), torch.randn(2, 32, 3)
+    with torch.no_grad():
+        y = net(x)
+        torch.testing.assert_close(net(100 + 7 * x), 100 + 7 * y, atol=1e-2, rtol=1e-4)
+    assert y.shape == (2, 8, 3, 3)
+    assert (y.diff(dim=-1) >= 0).all()
+    with pytest.raises(UserError, match="must ascend"):
+        small(quantiles=[0.9, 0.1])
+
+
+def test_untrained_model_can_start_as_a_linear_one():
+    net, weight, x = small(shortcut=True).eval(), torch.randn(32, 8), 5 + torch.randn(2, 32, 3)
+    net.start_from_linear(weight)
+    centred = x - x.mean(1, keepdim=True)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            net(x), torch.einsum("bln,lh->bhn", centred, weight) + x.mean(1, keepdim=True), atol=1e-4, rtol=1e-4
+        )
+    with pytest.raises(UserError, match="shortcut=True"):
+        small().start_from_linear(weight)
+
+
+@pytest.mark.parametrize(("gates", "off"), [("temporal", "variate_gate"), ("variate", "temporal_gate"), ("none", None)])
+def test_gates_can_be_left_out(gates, off):
+    net, x = scrambled(small(gates=gates)), torch.randn(2, 32, 3)
+    values = net.forward_with_gates(x)[1]
+    stuck = {"variate_gate": [values.variate], "temporal_gate": [values.temporal], None: list(values)}[off]
+    assert all((value == 0.5).all() for value in stuck)
+    assert net.spec()["init_args"]["gates"] == gates
+
+
+def test_without_variate_layers_no_series_hears_of_another():
+    net, x = scrambled(small(num_variate_layers=0)), torch.randn(2, 32, 3)
+    other = x.clone()
+    other[..., 1:] = torch.randn(2, 32, 2)
+    with torch.no_grad():
+        torch.testing.assert_close(net(x)[..., 0], net(other)[..., 0])

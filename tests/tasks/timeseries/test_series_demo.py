@@ -5,12 +5,12 @@ from dataclasses import replace
 import pandas as pd
 
 from tasks.timeseries import demo
-from tasks.timeseries.study import Recipe
+from tasks.timeseries.methods.network import Recipe
 
 
 def test_demo_forecasts_draws_and_beats_seasonal_naive(tmp_path, monkeypatch):
     """The real demo with fewer epochs; already these are enough."""
-    short = replace(Recipe(), epochs=5, d_model=32, lr=3e-3)
+    short = replace(Recipe(), steps=60, d_model=32, lr=3e-3)
     monkeypatch.setattr(demo, "Recipe", lambda: short)
     section = demo.run(tmp_path)
     assert section.metrics["Gateformer: test MSE"] < section.metrics["seasonal-naive (52): test MSE"]

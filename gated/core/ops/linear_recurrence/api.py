@@ -31,8 +31,8 @@ def linear_recurrence(
 ) -> Recurrence:
     """Linear attention whose state decays: ``S_t = diag(e^{g_t}) S_{t-1} + k_t v_t^T``, ``o_t = scale q_t^T S_t``.
 
-    ``g`` is ``log_decay``: per channel of the keys it is GLA (arXiv 2312.06635, section 4.1), one a head and token it
-    is the scalar decay of Mamba-2 (arXiv 2405.21060, section 5), constant it is RetNet (arXiv 2307.08621, eq. 6), none
+    ``g`` is ``log_decay``: per channel of the keys it is GLA (arXiv 2312.06635, eq. 3), one a head and token it
+    is the scalar decay of Mamba-2 (arXiv 2405.21060, eq. 2), constant it is RetNet (arXiv 2307.08621, eq. 6), none
     is linear attention (arXiv 2006.16236, eq. 18 and 20 without the denominator).
 
     Args:

@@ -42,7 +42,7 @@ def softmax_attention(
         v: values ``[B, HK, S, E]``.
         causal: query ``t`` sees keys ``0..t``; needs ``S == T``.
         log_forget: log of a forget gate, ``[B, H, T]``, <= 0, -inf allowed: ``sum(log_forget[j+1..i])`` is added to the
-            score of query ``i`` and key ``j <= i`` (Forgetting Transformer, arXiv 2503.02130, section 3). Without
+            score of query ``i`` and key ``j <= i`` (Forgetting Transformer, arXiv 2503.02130). Without
             ``causal`` the same gates act on both sides, ``-|c_i - c_j|`` with ``c`` their running sum; or give a pair,
             the second for keys ``j > i``, which get ``sum(second[i..j-1])``: the mirror image of the first.
         output_gate: gate before the sigmoid, ``[B, H, T, E]`` (element-wise) or ``[B, H, T, 1]`` (head-wise): G1 of
