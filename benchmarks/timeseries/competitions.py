@@ -4,8 +4,8 @@
 
 Every candidate forecasts the last 18 known months of each of the 1428 series; the errors there decide which one is
 chosen, once for all series and, as another candidate, for each series by itself. Only then are the official test rows
-forecast, from all known months. Writes benchmarks/results/timeseries_competitions.csv; takes about 6 minutes on one core.
-The packages in requirements.txt are needed. Metrics are those of :mod:`tasks.timeseries.metrics`.
+forecast, from all known months. Writes benchmarks/results/timeseries_competitions.csv; takes about 6 minutes on
+one core. The packages in requirements.txt are needed. Metrics are those of :mod:`tasks.timeseries.metrics`.
 """
 
 from __future__ import annotations

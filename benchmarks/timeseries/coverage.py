@@ -2,9 +2,10 @@
 
     python -m benchmarks.timeseries.coverage --data-dir DIR
 
-DIR holds ETTh1.csv, ETTh2.csv and exchange_rate.csv; M3 comes with a package of requirements.txt. Each table is measured
-within the borders of its benchmark and within those that the tool chooses itself. Errors become known to the intervals
-row by row, as they would in use. Writes benchmarks/results/timeseries_coverage.csv; takes about 3 minutes on one core.
+DIR holds ETTh1.csv, ETTh2.csv and exchange_rate.csv; M3 comes with a package of requirements.txt. Each table is
+measured within the borders of its benchmark and within those that the tool chooses itself. Errors become known to the
+intervals row by row, as they would in use. Writes benchmarks/results/timeseries_coverage.csv; takes about 3 minutes on
+one core.
 """
 
 from __future__ import annotations

@@ -22,6 +22,13 @@ CANDIDATES: dict[str, dict[str, Any]] = {
 }
 """What the choice on validation was among: ETTh1 and ETTh2 at horizons 96 and 720, one seed."""
 
+LONG_CANDIDATES: dict[str, dict[str, Any]] = {
+    "512, dropout 0.3": LONG | {"shortcut": False},
+    "512, linear start": LONG | {"shortcut": True},
+    "512, linear start, rate 3e-4": LONG | {"shortcut": True, "lr": 3e-4},
+}
+"""The same for the longer look-back."""
+
 MIXERS = {
     "linear attention": ("gated.core.mixers.GatedLinearAttention", {"num_heads": 4}),
     "gated delta": ("gated.core.mixers.GatedDeltaNet", {"num_heads": 4}),
@@ -75,7 +82,7 @@ def jobs(study: str) -> Iterator[Job]:
     if study == "choice":
         for horizon in (96, 720):
             for config in ("etth1", "etth2"):
-                for name, changes in CANDIDATES.items():
+                for name, changes in (CANDIDATES | LONG_CANDIDATES).items():
                     yield Job(study, config, horizon, name, tuple(changes.items()), judged=False)
     if study in ("ours", "look-back 512"):
         long = study != "ours"

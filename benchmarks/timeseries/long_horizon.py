@@ -31,7 +31,6 @@ from gated.configs import find_config
 from gated.registry import build
 from tasks.timeseries.data import TableWindows
 from tasks.timeseries.forecast import point
-from tasks.timeseries.methods.linear import Linear
 from tasks.timeseries.reading import read_table
 from tasks.timeseries.table import Table
 from tasks.timeseries.training import fit
@@ -123,10 +122,6 @@ def run(job: Job, folder: Path) -> dict[str, Any]:
     )
     torch.manual_seed(job.seed)
     net = build(net_spec)
-    if net.shortcut is not None:
-        linear = Linear(data.input_size)
-        linear.fit(data.table, job.horizon, data.borders.train)
-        net.start_from_linear(torch.from_numpy(linear.weight_LH).float())
     fit(net, data, epochs=trainer["max_epochs"], patience=stop, seed=job.seed, progress=False, **loss)
     val = errors(net, data.windows("val"))
     test = errors(net, data.windows("test")) if job.judged else ("", "")

@@ -71,7 +71,7 @@ class Backtest:
         return board.sort_values(("val", self.metric), kind="stable")
 
     def verdict(self, model: str = MODEL) -> str:
-        """Return one sentence: what won on validation, how it did on the test rows, and whether the model is worth it."""
+        """Return one sentence: what won on validation, how it did on test rows, and whether the model is worth it."""
         test, choice, metric = self._overall("test")[self.metric], self.choice, self.metric
         best = test.idxmin()
         place = "the lowest" if test[choice] <= test[best] else f"where {best} has {test[best]:.3f}"

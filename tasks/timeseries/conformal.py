@@ -23,7 +23,7 @@ from tasks.timeseries.backtest import Backtest, Part
 from tasks.timeseries.methods import Origins, season_length, seasonal_scale
 
 ENOUGH = 50
-"""Validation forecasts from which on a series is calibrated by its own errors; with fewer, series lend to each other."""
+"""Validation forecasts from which on a series is calibrated by its own errors; with fewer, series share theirs."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Intervals:
         return cls(ordered, radius, ahead, result, name)
 
     def around(self, forecast: np.ndarray, origins: Origins) -> tuple[np.ndarray, np.ndarray]:
-        """Return lower and upper ends, ``[Q, K, H, N]`` each, around forecasts ``[K, H, N]`` of what follows the table."""
+        """Return lower and upper ends, ``[Q, K, H, N]`` each, around forecasts ``[K, H, N]`` of the rows to come."""
         radius = self.ahead[:, origins.group]
         return forecast - radius, forecast + radius
 

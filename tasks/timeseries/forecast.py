@@ -11,6 +11,7 @@ from torchmetrics import MeanAbsoluteError, MeanSquaredError
 from gated.core.nn.buildable import Buildable
 from gated.engine.module import GatedModule
 from gated.errors import UserError
+from tasks.timeseries.least_squares import linear_map
 from tasks.timeseries.windows import Batch
 
 
@@ -47,6 +48,13 @@ class Forecaster(GatedModule):
         self.loss, self.normalize, self.quantiles = loss, normalize, quantiles
         self.val_mse, self.val_mae = MeanSquaredError(), MeanAbsoluteError()
         self.test_mse, self.test_mae = MeanSquaredError(), MeanAbsoluteError()
+
+    def setup(self, stage: str) -> None:
+        """Start a shortcut that is still zero as the linear map fitted to the training windows of the data module."""
+        data = getattr(self.trainer, "datamodule", None)
+        shortcut = getattr(self.net, "shortcut", None)
+        if stage == "fit" and data is not None and shortcut is not None and not shortcut.weight.any():
+            self.net.start_from_linear(linear_map(data.windows("train")).float())
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Return the loss of a batch of windows."""

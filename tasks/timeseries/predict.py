@@ -11,6 +11,7 @@ import pandas as pd
 
 from gated.errors import UserError, did_you_mean
 from tasks.timeseries.checkpoint import columns_of, forecast_with, load_forecaster
+from tasks.timeseries.dates import DateFormat
 from tasks.timeseries.methods.network import Recipe
 from tasks.timeseries.reading import from_frame
 from tasks.timeseries.study import Forecast, compare
@@ -69,7 +70,7 @@ def forecast(
         >>> len(forecast(sales, 14, steps=10))
         14
     """
-    given, is_polars = _pandas(frame)
+    given = _pandas(frame)
     columns: dict[str, Any] = {"target": target, "past": past, "future": future, "static": static}
     net = None if checkpoint is None else load_forecaster(checkpoint)
     if net is not None:
@@ -83,7 +84,7 @@ def forecast(
         ahead = study.future(levels)
     else:
         ahead = forecast_with(net, table, horizon, target)
-    return _as_given(ahead, given, is_polars)
+    return _as_given(ahead, given, frame)
 
 
 def _recipe(options: dict[str, Any]) -> Recipe:
@@ -94,27 +95,75 @@ def _recipe(options: dict[str, Any]) -> Recipe:
     return Recipe(**options)
 
 
-def _pandas(frame: Any) -> tuple[pd.DataFrame, bool]:
-    """Return a frame of pandas, and whether it was one of polars."""
-    if type(frame).__module__.split(".")[0] == "polars":
-        return pd.DataFrame(frame.to_dict(as_series=False)), True
-    return frame, False
+def _pandas(frame: Any) -> pd.DataFrame:
+    """Return a frame of pandas with names of text; an index of several levels becomes columns."""
+    if _is_polars(frame):
+        import polars
+
+        if isinstance(frame, polars.LazyFrame):
+            raise UserError("a LazyFrame holds no rows yet", expected="a DataFrame", hint="call .collect() on it")
+        return pd.DataFrame({column.name: _cells(column) for column in frame})
+    if not isinstance(frame, pd.DataFrame):
+        return frame  # the reader says what is wrong
+    return (frame.reset_index() if isinstance(frame.index, pd.MultiIndex) else frame).rename(columns=str)
 
 
-def _as_given(ahead: Forecast, given: pd.DataFrame, is_polars: bool) -> Any:
-    """Bring a forecast into the layout and kind of the frame that was given."""
-    layout = ahead.table.layout
-    single = layout.id_column is not None and len(ahead.columns) == 1
-    out = ahead.frame(names={ahead.columns[0]: ahead.method} if single else None)
-    if layout.date_column is None:
-        name = given.index.name
-        out = out.set_index("date").rename_axis(name)
-    elif given[layout.date_column].dtype == object or isinstance(given[layout.date_column].dtype, pd.StringDtype):
-        out[layout.date_column] = layout.date_format.write(pd.DatetimeIndex(out[layout.date_column]))
-    first = [name for name in given.columns if name in out.columns]
-    out = out[[*first, *(name for name in out.columns if name not in first)]]
-    if not is_polars:
-        return out
+def _is_polars(frame: Any) -> bool:
+    return type(frame).__module__.split(".")[0] == "polars"
+
+
+def _cells(column: Any) -> Any:
+    """Return a column of polars as pandas takes it, without pyarrow."""
     import polars
 
-    return polars.DataFrame({name: out[name].to_list() for name in out.columns})
+    if column.dtype == polars.Date:
+        column = column.cast(polars.Datetime("us"))
+    return column.to_numpy() if column.dtype.is_numeric() else column.to_list()
+
+
+def _as_given(ahead: Forecast, given: pd.DataFrame, frame: Any) -> Any:
+    """Bring a forecast into the layout and kind of the frame that was given."""
+    layout = ahead.table.layout
+    date, name, clock = layout.date_column, layout.id_column, layout.time_column
+    single = name is not None and len(ahead.columns) == 1
+    out = ahead.frame(names={ahead.columns[0]: ahead.method} if single else None)
+    if name is not None:
+        out[name] = _ids(out[name], given[name])
+    if date is None:
+        out = out.set_index("date").rename_axis(given.index.name)
+        out = out.to_period(given.index.freq) if isinstance(given.index, pd.PeriodIndex) else out
+    elif clock is not None:
+        day, time = layout.date_format.split()
+        dates = pd.DatetimeIndex(out[date])
+        out[date], out[clock] = day.write(dates), time.write(dates)
+    else:
+        out[date] = _dates(out[date], given[date], layout.date_format)
+    first = [column for column in given.columns if column in out.columns]
+    out = out[[*first, *(column for column in out.columns if column not in first)]]
+    if not _is_polars(frame):
+        out = out.rename(columns={str(column): column for column in frame.columns})
+        return out.set_index(list(frame.index.names)) if isinstance(frame.index, pd.MultiIndex) else out
+    import polars
+
+    kept = {column: frame.schema[column] for column in (date, name, clock) if column in frame.columns}
+    return polars.DataFrame({column: out[column].to_list() for column in out.columns}).cast(kept)
+
+
+def _ids(texts: pd.Series, given: pd.Series) -> pd.Series:
+    """Return the names of series as the frame has them, and not as text."""
+    known = given.drop_duplicates()
+    whole = pd.api.types.is_float_dtype(known.dtype)
+    place = {str(int(cell)) if whole and cell % 1 == 0 else str(cell).strip(): at for at, cell in enumerate(known)}
+    return known.iloc[texts.map(place).to_numpy()].reset_index(drop=True)
+
+
+def _dates(dates: pd.Series, given: pd.Series, form: DateFormat) -> Any:
+    """Return dates as the frame has them: dates, periods, days of Python, text or numbers."""
+    if isinstance(given.dtype, pd.PeriodDtype):
+        return dates.dt.to_period(given.dtype.freq)
+    if pd.api.types.is_datetime64_any_dtype(given.dtype):
+        return dates
+    if pd.api.types.infer_dtype(given, skipna=True) == "date":
+        return dates.dt.date
+    kind = given.dtype if pd.api.types.is_numeric_dtype(given.dtype) else object
+    return pd.Series(form.write(pd.Index(dates)), dtype=object).astype(kind)

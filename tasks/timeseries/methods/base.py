@@ -72,7 +72,7 @@ def rows_in_group(table: Table) -> tuple[np.ndarray, np.ndarray]:
 
 
 def last_seen(table: Table, every: int = 1) -> np.ndarray:
-    """Return the targets ``[rows, N]``, a gap taking the value ``every`` rows before it in its group, and so on back."""
+    """Return the targets ``[rows, N]``, each gap filled by the value ``every`` rows before it in its group."""
     values = table.values[table.columns]
     group, row = rows_in_group(table)
     return values.groupby([group, row % every]).ffill().to_numpy(dtype=np.float64)

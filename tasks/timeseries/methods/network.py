@@ -11,7 +11,6 @@ import torch
 from tasks.timeseries.data import Borders, TableWindows
 from tasks.timeseries.forecast import point
 from tasks.timeseries.methods.base import Origins, default_input_size
-from tasks.timeseries.methods.linear import Linear
 from tasks.timeseries.models import Gateformer
 from tasks.timeseries.panel import Panel, Scaler
 from tasks.timeseries.table import Table
@@ -52,7 +51,7 @@ class Recipe:
 
 
 class Network:
-    """A small Gateformer whose linear shortcut starts as the fitted :class:`Linear`: it learns what that one misses.
+    """A small Gateformer whose shortcut starts as the fitted linear map: it learns what that one misses.
 
     Args:
         recipe: how to build and train it.
@@ -78,8 +77,6 @@ class Network:
         windows = len(data.windows("train"))
         epochs = max(1, min(recipe.epochs, max(_MIN_EPOCHS, math.ceil(recipe.steps * batch_size / windows))))
         data.max_windows = math.ceil(recipe.steps * batch_size / epochs)
-        linear = Linear(length)
-        linear.fit(table, horizon, train)
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
             net = Gateformer(
@@ -97,7 +94,6 @@ class Network:
                 num_future=data.num_future,
                 num_static=data.num_static,
             )
-        net.start_from_linear(torch.from_numpy(linear.weight_LH).float())
         fit(net, data, epochs=epochs, seed=recipe.seed, progress=self.progress, lr=recipe.lr, loss="mae")
         data.trainer = None  # it holds the optimizer's state, and can't be pickled
         self.net, self.data = net, data

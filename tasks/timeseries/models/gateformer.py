@@ -67,7 +67,8 @@ class Gateformer(Buildable):
         gates: which of the two gates there are; one that is left out is a plain mean of what it would fuse.
         num_variate_layers: layers over variates where not ``num_layers``; with 0 no series hears of another.
         shortcut: add one linear map of the normalised window to the forecast, shared by all variates. It is no part of
-            the paper's model; :meth:`start_from_linear` sets it to a fitted map, and the rest learns what that misses.
+            the paper's model. It is zero at first; training sets it to a fitted map (:meth:`start_from_linear`), and
+            the rest learns what that misses.
         quantiles: probabilities in ascending order; the forecast is then ``[B, horizon, N, Q]``.
         num_past: covariates that are looked at like a series and not forecast.
         num_future: covariates that are known for the forecast's steps too (see :class:`KnownAhead`).
@@ -141,6 +142,8 @@ class Gateformer(Buildable):
         self.variate_layers = layers(over_variates, num_layers if num_variate_layers is None else num_variate_layers)
         self.projection = nn.Linear(d_model, horizon * max(1, len(quantiles)))
         self.shortcut = nn.Linear(input_size, horizon, bias=False) if shortcut else None
+        if self.shortcut is not None:
+            nn.init.zeros_(self.shortcut.weight)
         self.past_identity = nn.Parameter(0.02 * torch.randn(num_past, d_model)) if num_past else None
         self.known_ahead = KnownAhead(num_future, input_size, horizon, d_model) if num_future else None
         self.static_embed = nn.Linear(num_static, d_model) if num_static else None

@@ -225,4 +225,16 @@ def spacing(dates: pd.DatetimeIndex) -> str | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pandas 4 will return an offset, pandas 3 says so
         frequency = pd.infer_freq(dates)
-    return None if frequency is None else getattr(frequency, "freqstr", str(frequency))
+    return None if frequency is None else _anchored(getattr(frequency, "freqstr", str(frequency)))
+
+
+def _anchored(frequency: str) -> str:
+    """Name a quarter by the first of its months that begin one, or by the last that end one: versions of pandas differ.
+
+    >>> _anchored("QS-OCT"), _anchored("2BQE-MAR")
+    ('QS-JAN', '2BQE-DEC')
+    """
+    unit, _, month = frequency.partition("-")
+    if unit.lstrip("0123456789") not in ("QS", "QE", "BQS", "BQE"):
+        return frequency
+    return f"{unit}-{_MONTHS[_MONTHS.index(month) % 3 + (9 if unit.endswith('E') else 0)]}"

@@ -12,11 +12,12 @@ from gated.engine.checkpoint import save_weights
 from gated.errors import UserError
 from tasks.timeseries.data import SeriesTable, TableWindows
 from tasks.timeseries.forecast import Forecaster
-from tasks.timeseries.methods import Origins
-from tasks.timeseries.methods.network import Network, Recipe
+from tasks.timeseries.methods import Linear, Origins
+from tasks.timeseries.methods.network import Network, Recipe, predict_at
 from tasks.timeseries.models import Gateformer
 from tasks.timeseries.reading import read_table
 from tasks.timeseries.study import compare
+from tasks.timeseries.training import fit
 from tasks.timeseries.windows import Batch
 
 QUICK = ["--steps", "10", "--seed", "1"]
@@ -101,6 +102,22 @@ def test_training_learns_the_week(sales_csv):
     assert not study.backtest.methods["Gateformer"].net.training
 
 
+def test_shortcut_starts_as_the_fitted_linear_map_and_weights_that_are_given_stay(sales_csv):
+    data = SeriesTable(sales_csv, input_size=14, horizon=7)
+    options = {"d_model": 16, "d_ff": 16, "num_layers": 1, "num_heads": 2, "patch_size": 7, "stride": 7}
+    net = Gateformer(14, 7, shortcut=True, **options)
+    training = {"epochs": 1, "seed": 0, "progress": False, "lr": 0.0}
+    fit(net, data, **training)
+    linear = Linear(14)
+    linear.fit(data.table, 7, data.borders.train)
+    there = Origins(np.zeros(3, dtype=int), np.array([130, 140, 150]))
+    ours = predict_at(net, data.table, data.scaler, 7, there)
+    np.testing.assert_allclose(ours, linear.predict(data.table, 7, there), rtol=1e-4)
+    net.start_from_linear(torch.ones(14, 7))
+    fit(net, data, **training)
+    assert (net.shortcut.weight == 1).all()
+
+
 def test_network_learns_from_the_training_rows_alone(sales_csv):
     """Later rows may be anything: the forecast of the rows that follow the training rows stays the same."""
     forecasts = []
@@ -125,7 +142,7 @@ def test_what_is_known_ahead_is_used():
         dates = pd.date_range("2024-01-01", periods=len(day))
         frames.append(pd.DataFrame({"unique_id": f"shop {shop}", "ds": dates, "y": sold, "promo": promo}))
     frame = pd.concat(frames, ignore_index=True)
-    ahead = gated.forecast(frame, 14, target="y", future=["promo"], model="Gateformer", steps=400, seed=0)
+    ahead = gated.forecast(frame, 14, target="y", future=["promo"], model="Gateformer", steps=150, seed=0)
     assert list(ahead.columns) == ["unique_id", "ds", "Gateformer"]
     assert len(ahead) == 30 * 14
     joined = ahead.merge(frame, on=["unique_id", "ds"])

@@ -37,8 +37,8 @@ def delta_recurrence(
         S <- diag(e^{g_t}) S_{t-1};   S_t = S + beta_t k_t (v_t - S^T k_t)^T;   o_t = scale q_t^T S_t
 
     One ``g`` a head: Gated DeltaNet (arXiv 2412.06464, eq. 10); one a channel: Kimi delta attention (arXiv 2510.26692,
-    eq. 1); none: DeltaNet (arXiv 2406.06484, section 2.2). Keys should have length 1 (``normalize(k)``) and ``beta`` lie
-    in 0..2: then ``I - beta k k^T`` never lengthens anything; beyond, the state may grow without bound.
+    eq. 1); none: DeltaNet (arXiv 2406.06484, section 2.2). Keys should have length 1 (``normalize(k)``) and ``beta``
+    lie in 0..2: then ``I - beta k k^T`` never lengthens anything; beyond, the state may grow without bound.
 
     Args:
         q: queries ``[B, H, T, K]``.

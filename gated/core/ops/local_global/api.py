@@ -26,8 +26,8 @@ def local_global(
 ) -> tuple[torch.Tensor, ...]:
     """Squared-ReLU attention inside groups of ``g`` neighbours plus linear attention over the whole sequence.
 
-    For every stream ``v`` of ``values``, all sharing the same scores (joint local and global attention of MossFormer, arXiv
-    2302.11824; mixed chunk attention of FLASH, arXiv 2202.10447)::
+    For every stream ``v`` of ``values``, all sharing the same scores (joint local and global attention of MossFormer,
+    arXiv 2302.11824; mixed chunk attention of FLASH, arXiv 2202.10447)::
 
         out_i = sum_{j in group(i)} relu(q_local_i . k_local_j / g)^2 v_j  +  (1/n) q_global_i . sum_j k_global_j v_j^T
 
