@@ -35,6 +35,10 @@ class Batch(NamedTuple):
         found = {"past": self.past, "future": self.future, "static": self.static}
         return {name: value for name, value in found.items() if value is not None}
 
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """Return the same on another device (a trainer asks for it; without this it would look into every part)."""
+        return Batch(*(None if part is None else part.to(device, non_blocking=non_blocking) for part in self))
+
 
 class Windows(Dataset[Batch]):
     """Windows whose forecasts begin at evenly spaced rows of each group.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 
 from gated.core.ops._decay import in_chunks, leading
+from gated.core.ops._dropout import dropout as ops_dropout
 from gated.core.ops.local_global.joint import attend
 
 
@@ -36,5 +36,5 @@ def _local(
     if causal:
         scores = scores.tril()
     if dropout:
-        scores = F.dropout(scores, dropout)
+        scores = ops_dropout(scores, dropout)
     return leading((scores @ v_groups).flatten(2, 3), 2, v.shape[2])
