@@ -122,7 +122,16 @@ def run(job: Job, folder: Path) -> dict[str, Any]:
     )
     torch.manual_seed(job.seed)
     net = build(net_spec)
-    fit(net, data, epochs=trainer["max_epochs"], patience=stop, seed=job.seed, progress=False, **loss)
+    fit(
+        net,
+        data,
+        epochs=trainer["max_epochs"],
+        patience=stop,
+        clip=trainer.get("gradient_clip_val"),
+        seed=job.seed,
+        progress=False,
+        **loss,
+    )
     val = errors(net, data.windows("val"))
     test = errors(net, data.windows("test")) if job.judged else ("", "")
     figures = dict(zip(("val_mse", "val_mae", "test_mse", "test_mae"), (*val, *test), strict=True))

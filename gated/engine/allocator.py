@@ -1,4 +1,4 @@
-"""Keeping memory that was freed, because taking it back from the system costs more than computing with it."""
+"""Keeping memory that was freed, or returning it: taking it back costs more than computing with it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,20 @@ def keep_freed_memory() -> None:
     By default every tensor beyond some hundred kB is mapped anew, and the kernel clears each of its pages: a third of
     the time of a training step of a small model on a CPU.
     """
+    for option, value in ((_MMAP_THRESHOLD, 32 << 20), (_TRIM_THRESHOLD, 1 << 30), (_TOP_PAD, 64 << 20)):
+        _glibc("mallopt", option, value)
+
+
+def return_freed_memory() -> None:
+    """Give what was freed back to the system, after work that took much more than it leaves."""
+    _glibc("malloc_trim", 0)
+
+
+def _glibc(name: str, *arguments: int) -> None:
     if not sys.platform.startswith("linux"):
         return
     try:
-        mallopt = ctypes.CDLL(None).mallopt
+        function = getattr(ctypes.CDLL(None), name)
     except (OSError, AttributeError):
         return  # another C library
-    mallopt(_MMAP_THRESHOLD, 32 << 20)
-    mallopt(_TRIM_THRESHOLD, 1 << 30)
-    mallopt(_TOP_PAD, 64 << 20)
+    function(*arguments)

@@ -73,16 +73,16 @@ class Backtest:
     def verdict(self, model: str = MODEL) -> str:
         """Return one sentence: what won on validation, how it did on test rows, and whether the model is worth it."""
         test, choice, metric = self._overall("test")[self.metric], self.choice, self.metric
-        best = test.idxmin()
-        place = "the lowest" if test[choice] <= test[best] else f"where {best} has {test[best]:.3f}"
-        sentence = f"{choice} won on validation; its {metric} on the test rows is {test[choice]:.3f}, {place}"
-        rivals = test.drop(model, errors="ignore")
-        if model not in test or rivals.empty:
+        others = test.drop(choice)
+        sentence = f"{choice} won on validation; on the test rows its {metric} is {test[choice]:.3f}"
+        if others.empty:
             return sentence + "."
-        rival = rivals.idxmin()
-        if test[model] < rivals[rival]:
-            return sentence + f", and {model} beats every simple forecast there ({test[model]:.3f})."
-        return sentence + f"; {model} does not beat {rival} there ({test[model]:.3f} against {rivals[rival]:.3f})."
+        best = str(others.idxmin())
+        if test[choice] > others[best]:
+            return f"{sentence}, and that of {best} is lower: {others[best]:.3f}."
+        if model in others:
+            return f"{sentence}, the lowest; {model} has more ({others[model]:.3f})."
+        return f"{sentence}, the lowest; next is {best} ({others[best]:.3f})."
 
     def to_frame(self, part: Part = "test") -> pd.DataFrame:
         """Return every forecast, in the layout of neuralforecast's ``cross_validation``.

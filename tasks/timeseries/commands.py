@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from gated.cli.main import Parser
+from gated.engine.allocator import return_freed_memory
 from gated.errors import UserError
-from tasks.timeseries.checkpoint import columns_of, forecast_with, load_forecaster
-from tasks.timeseries.methods.network import Recipe
 from tasks.timeseries.reading import read_table, write_table
 from tasks.timeseries.reading.options import add_reading_options, reading_options
-from tasks.timeseries.study import Study, compare
+from tasks.timeseries.recipe import Recipe
 from tasks.timeseries.table import Table
+
+if TYPE_CHECKING:
+    from tasks.timeseries.study import Study
 
 _LEVEL = 90.0
 
@@ -44,6 +47,8 @@ def forecast(argv: list[str]) -> int:
                 "a checkpoint gives no intervals and no choice of method",
                 hint="leave --level and --model out, or leave --ckpt out to compare methods on rows held out",
             )
+        from tasks.timeseries.checkpoint import columns_of, forecast_with, load_forecaster
+
         net = load_forecaster(args.ckpt)
         table = read_table(args.csv, **{**reading_options(args), **columns_of(net)})
         print(_summary(table))
@@ -104,7 +109,11 @@ def _compare(args: object) -> Study:
         if options[name] is not None and options[name] < 1:
             raise UserError(f"--{name.replace('_', '-')} must be positive", expected=">= 1", found=str(options[name]))
     table = read_table(options["csv"], **reading_options(args))
-    print(_summary(table))
+    return_freed_memory()
+    print(_summary(table), flush=True)
+
+    from tasks.timeseries.study import compare  # brings torch, which is not needed while a large file is read
+
     recipe = Recipe(steps=options["steps"], seed=options["seed"], input_size=options["input_size"])
     study = compare(table, options["horizon"], recipe=recipe, model=options["model"], bar=True, progress=_tell)
     print(_comparison(study))

@@ -10,9 +10,10 @@ import torch
 from gated.engine.report import Section
 from tasks.timeseries.data import share_borders
 from tasks.timeseries.figures import hindcast, plot_forecast, plot_gates, plot_held_out
-from tasks.timeseries.methods.network import Network, Recipe
+from tasks.timeseries.methods.network import Network
 from tasks.timeseries.plan import plan
 from tasks.timeseries.reading import read_table, write_table
+from tasks.timeseries.recipe import Recipe
 from tasks.timeseries.study import compare
 
 HORIZON, LEVEL = 24, 90.0  # half a year ahead

@@ -12,8 +12,8 @@ import pandas as pd
 from gated.errors import UserError, did_you_mean
 from tasks.timeseries.checkpoint import columns_of, forecast_with, load_forecaster
 from tasks.timeseries.dates import DateFormat
-from tasks.timeseries.methods.network import Recipe
 from tasks.timeseries.reading import from_frame
+from tasks.timeseries.recipe import Recipe
 from tasks.timeseries.study import Forecast, compare
 
 
@@ -54,7 +54,7 @@ def forecast(
         frequency: of the rows, as pandas names it; found where not given.
         checkpoint: a ``.ckpt`` or an exported folder to use instead of comparing and training.
         progress: draw a bar while training.
-        recipe: options of :class:`tasks.timeseries.methods.network.Recipe`, such as ``steps`` or ``seed``.
+        recipe: options of :class:`tasks.timeseries.recipe.Recipe`, such as ``steps`` or ``seed``.
 
     Returns:
         A frame of the same kind. A wide one has the columns of the input; a long one its id and date columns and, as

@@ -19,9 +19,10 @@ from tasks.timeseries.backtest import Backtest, backtest
 from tasks.timeseries.conformal import Intervals
 from tasks.timeseries.dates import DateFormat
 from tasks.timeseries.methods import Origins
-from tasks.timeseries.methods.network import Network, Recipe, trainable
+from tasks.timeseries.methods.network import Network, trainable
 from tasks.timeseries.plan import plan
 from tasks.timeseries.reading.frequency import spacing
+from tasks.timeseries.recipe import Recipe
 from tasks.timeseries.table import Layout, Table
 
 

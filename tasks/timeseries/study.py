@@ -13,10 +13,11 @@ from gated.errors import UserError, did_you_mean
 from tasks.timeseries.backtest import Backtest, backtest
 from tasks.timeseries.conformal import Intervals
 from tasks.timeseries.methods import Mean, Method, Origins, simple_methods, statistical_methods
-from tasks.timeseries.methods.network import Network, Recipe, trainable
+from tasks.timeseries.methods.network import Network, trainable
 from tasks.timeseries.methods.statistical import cost
 from tasks.timeseries.panel import require_ahead
 from tasks.timeseries.plan import Plan, plan
+from tasks.timeseries.recipe import Recipe
 from tasks.timeseries.table import Table
 
 Progress = Callable[[str], None]

@@ -23,6 +23,7 @@ def fit(
     epochs: int,
     seed: int,
     patience: int | None = None,
+    clip: float | None = 1.0,
     progress: bool = True,
     **options: Any,
 ) -> None:
@@ -35,6 +36,7 @@ def fit(
         seed: of dropout and the order of windows; the caller's random state is left alone.
         patience: stop after as many epochs without a better ``val/mse`` and take the weights of the best one. Without
             it the validation part is not looked at, and the last weights count.
+        clip: the largest norm of the gradient; longer ones are scaled down to it.
         progress: draw a bar.
         options: of :class:`tasks.timeseries.forecast.Forecaster`.
     """
@@ -56,7 +58,7 @@ def fit(
             num_sanity_val_steps=0,
             limit_val_batches=0 if patience is None else 1.0,
             reload_dataloaders_every_n_epochs=1,
-            gradient_clip_val=1.0,
+            gradient_clip_val=clip,
         )
         trainer.fit(Forecaster(net, **options), datamodule=data)
     if patience is not None:

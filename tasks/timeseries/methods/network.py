@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,41 +12,12 @@ from tasks.timeseries.forecast import point
 from tasks.timeseries.methods.base import Origins, default_input_size
 from tasks.timeseries.models import Gateformer
 from tasks.timeseries.panel import Panel, Scaler
+from tasks.timeseries.recipe import Recipe
 from tasks.timeseries.table import Table
 from tasks.timeseries.training import fit
 from tasks.timeseries.windows import Windows
 
 _MIN_EPOCHS, _BATCH = 10, 256
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How the model is built and trained.
-
-    It is trained for a fixed number of steps with a rate that falls to zero, and not stopped by a validation part: so
-    every row before the origin can serve for training, and the rows after it for judging alone.
-
-    Attributes:
-        input_size: steps to look back; two seasons or two horizons where not given.
-        d_model: size of a token.
-        d_ff: hidden size of the MLPs.
-        num_layers: layers over time, and as many over series.
-        dropout: everywhere.
-        lr: peak learning rate.
-        epochs: at most as many passes over the training windows.
-        steps: at most as many batches in all.
-        seed: of weights, dropout and order.
-    """
-
-    input_size: int | None = None
-    d_model: int = 64
-    d_ff: int = 64
-    num_layers: int = 1
-    dropout: float = 0.3
-    lr: float = 5e-4
-    epochs: int = 30
-    steps: int = 1000
-    seed: int = 0
 
 
 class Network:

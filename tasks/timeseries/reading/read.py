@@ -140,8 +140,9 @@ def _build(source: Source, axis: Axis, options: Options) -> Table:
         axis.time_column,
         source.encoding,
     )
+    dates = cut.dates[:]  # without the tables of hashes that looking for the frequency has left behind
     table = Table(
-        pd.DataFrame(cut.values, index=cut.dates.rename(axis.column or axis.dates.name), columns=names),
+        pd.DataFrame(cut.values, index=dates.rename(axis.column or axis.dates.name), columns=names),
         cut.frequency,
         layout,
         ids=tuple(name for name, kept in zip(ids, alive, strict=True) if kept),

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pandas as pd
 
 from tasks.timeseries import demo
-from tasks.timeseries.methods.network import Recipe
+from tasks.timeseries.recipe import Recipe
 
 
 def test_demo_forecasts_draws_and_beats_seasonal_naive(tmp_path, monkeypatch):

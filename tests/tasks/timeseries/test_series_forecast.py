@@ -13,9 +13,10 @@ from gated.errors import UserError
 from tasks.timeseries.data import SeriesTable, TableWindows
 from tasks.timeseries.forecast import Forecaster
 from tasks.timeseries.methods import Linear, Origins
-from tasks.timeseries.methods.network import Network, Recipe, predict_at
+from tasks.timeseries.methods.network import Network, predict_at
 from tasks.timeseries.models import Gateformer
 from tasks.timeseries.reading import read_table
+from tasks.timeseries.recipe import Recipe
 from tasks.timeseries.study import compare
 from tasks.timeseries.training import fit
 from tasks.timeseries.windows import Batch

@@ -46,7 +46,7 @@ def chunk(
         key_mask=key_mask,
         cu_seqlens=cu_seqlens,
     )
-    if not kernel and (dropout or is_exporting()):
+    if not kernel and (dropout or torch.compiler.is_exporting()):  # true while compiling as well
         # a graph with a length to be chosen later cannot loop over blocks, and blocks could not repeat their dropout
         return reference(
             q,
