@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from benchmarks.timeseries import render
 from tasks.timeseries.backtest import Backtest, backtest
 from tasks.timeseries.data import Borders
 from tasks.timeseries.dates import DateFormat
@@ -101,6 +102,7 @@ def main() -> None:
     print(result.verdict())
     if limit is None:
         rows.to_csv(RESULT, index=False, float_format="%.4f")
+        render.main()
 
 
 if __name__ == "__main__":

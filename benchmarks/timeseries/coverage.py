@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from benchmarks.timeseries import render
 from benchmarks.timeseries.competitions import HORIZON, m3_monthly
 from tasks.timeseries.backtest import backtest
 from tasks.timeseries.conformal import Intervals
@@ -88,6 +89,7 @@ def main() -> None:
         rows += new
         print(pd.DataFrame(new).drop(columns="command").to_string(index=False, float_format="%.3f"), flush=True)
     pd.DataFrame(rows).to_csv(RESULT, index=False, float_format="%.4f")
+    render.main()
 
 
 if __name__ == "__main__":

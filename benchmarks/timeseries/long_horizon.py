@@ -24,7 +24,7 @@ from typing import Any
 import torch
 import yaml
 
-from benchmarks.timeseries import summary
+from benchmarks.timeseries import render, summary
 from benchmarks.timeseries.floors import floors
 from benchmarks.timeseries.jobs import CSV, HORIZONS, STUDIES, Job, jobs
 from gated.configs import find_config
@@ -71,6 +71,7 @@ def main() -> None:
             print(f"{number}/{len(todo)}", *(line[name] for name in FIELDS[:5]), *shown, flush=True)
     if (RESULTS / "timeseries_runs.csv").exists():
         summary.main()
+        render.main()
 
 
 def write_floors(folder: Path) -> None:

@@ -20,6 +20,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from benchmarks.timeseries import render
+
 RESULTS = Path(__file__).parents[1] / "results" / "timeseries_scale.csv"
 
 
@@ -49,6 +51,7 @@ def main() -> None:
         ahead = pd.read_csv(out)
         assert len(ahead) == args.series * args.horizon
         assert ahead.notna().all(axis=None)
+    render.main()
 
 
 def write_table(path: Path, series: int, rows: int) -> None:

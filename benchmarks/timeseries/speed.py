@@ -27,6 +27,7 @@ import yaml
 from torch import nn
 from torch.utils.data import DataLoader
 
+from benchmarks.timeseries import render
 from benchmarks.timeseries.plain import PlainGateformer, PlainWindows
 from gated.configs import find_config
 from gated.engine.quiet import quiet
@@ -55,6 +56,7 @@ def main() -> None:
     }
     seconds = take_turns(contestants, args.rounds)
     write({name: args.steps / statistics.median(each) for name, each in seconds.items()})
+    render.main()
 
 
 def take_turns(contestants: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
