@@ -35,11 +35,9 @@ def main() -> None:
         table, out = Path(folder) / "table.csv", Path(folder) / "forecast.csv"
         write_table(table, args.series, args.rows)
         start = [sys.executable, "-m", "tasks.timeseries"]
-        forecast = ["forecast", str(table), "--horizon", str(args.horizon), "-o", str(out)]
         commands = {
             "check-data": ["check-data", str(table)],
-            "forecast": forecast,
-            "forecast --model Gateformer": [*forecast, "--model", "Gateformer"],
+            "forecast": ["forecast", str(table), "--horizon", str(args.horizon), "-o", str(out)],
         }
         with RESULTS.open("w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
