@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
@@ -46,7 +48,7 @@ def fit(
         callbacks += [best, EarlyStopping(Forecaster.monitor, mode=Forecaster.monitor_mode, patience=patience)]
     if progress:
         callbacks.append(EpochBar(Forecaster.monitor))
-    with quiet(), torch.random.fork_rng():
+    with quiet(), one_thread(), torch.random.fork_rng():
         torch.manual_seed(seed)
         trainer = L.Trainer(
             max_epochs=epochs,
@@ -64,6 +66,17 @@ def fit(
     if patience is not None:
         net.load_state_dict(best.weights)
     net.cpu().eval()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread: such small products gain little from more, and beside a busy process they lose tenfold."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class KeepBest(Callback):

@@ -103,6 +103,20 @@ def test_training_learns_the_week(sales_csv):
     assert not study.backtest.methods["Gateformer"].net.training
 
 
+def test_training_takes_one_thread_and_gives_the_others_back(sales_csv, monkeypatch):
+    seen, threads = [], torch.get_num_threads()
+    step = Forecaster.training_step
+    monkeypatch.setattr(Forecaster, "training_step", lambda *x: seen.append(torch.get_num_threads()) or step(*x))
+    torch.set_num_threads(2)
+    try:
+        data = SeriesTable(sales_csv, input_size=14, horizon=7)
+        fit(network(), data, epochs=1, seed=0, progress=False)
+        assert set(seen) == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_shortcut_starts_as_the_fitted_linear_map_and_weights_that_are_given_stay(sales_csv):
     data = SeriesTable(sales_csv, input_size=14, horizon=7)
     options = {"d_model": 16, "d_ff": 16, "num_layers": 1, "num_heads": 2, "patch_size": 7, "stride": 7}
