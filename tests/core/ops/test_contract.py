@@ -128,10 +128,9 @@ def test_rounding_errors_are_at_most_twice_those_of_the_reference(case: Case, fo
     x = case.make(length, dtype=dtype, **many_heads(form))
     got = result(case, x, form)
     reference, exact = result(case, x, "reference"), result(case, to(torch.float64, x), "reference")
-    # torch's own kernel finds the weights of a row again as exp(s - log of their sum): each is off by |s| units in the
-    # last place, which the root mean square does not feel and the largest of all errors does (seen: 4.2 with AVX-512)
-    lent = case.op == "softmax_attention" and form == "chunk"
-    assert_within_budget(got, reference, exact, largest_floor=8.0 if lent else 4.0)
+    # torch's own kernel, which this case runs in single precision, needs 4.3 units for its largest error with AVX-512
+    lent = (case.op, case.name, form, dtype) == ("softmax_attention", "bias-mask", "chunk", torch.float32)
+    assert_within_budget(got, reference, exact, largest_floor=5.0 if lent else 4.0)
 
 
 @over(where=lambda case: not any(spec.is_complex for spec in case.tensors.values()))

@@ -126,13 +126,13 @@ def _kernel(
     dropout: float,
 ) -> torch.Tensor:
     k, v = repeat_heads(k, q.shape[1]), repeat_heads(v, q.shape[1])
-    whole = _keep_weights(q, k.shape[2], dropout)
+    attend = _whole if _keep_weights(q, k.shape[2], dropout) else _torch
     if key_mask is None:
-        return (_whole if whole else _torch)(q, k, v, None, causal, scale, dropout)
+        return attend(q, k, v, None, causal, scale, dropout)
     visible = key_mask[:, None, None, :]
     sees_any = visible.any(-1, keepdim=True)
     # a row without a key would be 0/0: let it look everywhere, then blank its output
-    out = (_whole if whole else _torch)(q, k, v, visible | ~sees_any, False, scale, dropout)
+    out = attend(q, k, v, visible | ~sees_any, False, scale, dropout)
     return out.masked_fill(~sees_any, 0.0)
 
 
