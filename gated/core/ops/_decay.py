@@ -6,56 +6,38 @@ enough for any gate, from 0 to -inf, at any length.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from itertools import repeat
 
 import torch
 import torch.nn.functional as F
 
+from gated.core.ops._decay_centred import Centred, block_size
+from gated.core.ops._decay_channel import ChunkDecay, doubled
 from gated.core.ops._op import is_exporting
 
 _NEGLIGIBLE = {torch.float32: -128.0, torch.float64: -800.0}
 """exp of this is zero, and a thousand times it is still an ordinary number (which -inf - -inf is not)."""
-_DENSE, _GROUP = 48, 32
+_GROUP = 32
 
 
-class ChunkDecay(NamedTuple):
-    """How states enter and leave chunks of ``C`` tokens.
-
-    Attributes:
-        scores: for every ``rows`` the matrix ``sum_c rows_ic cols_jc e^{g_(j+1)c + .. + g_ic}``, ``j <= i``, else 0.
-        from_start: decay from before the chunk to each token, ``[..., C, 1 or K]``, or None for none.
-        to_end: decay from each token to the end of the chunk, likewise.
-        log_total: log decay over the chunk, ``[...]`` or ``[..., K]``.
-    """
-
-    scores: list[torch.Tensor]
-    from_start: torch.Tensor | None
-    to_end: torch.Tensor | None
-    log_total: torch.Tensor | None
-
-
-def finite(gate: torch.Tensor) -> torch.Tensor:
-    """Replace log decays whose ``exp`` is zero anyway by a finite number."""
+def finite(gate: torch.Tensor, bound: float | None = None) -> torch.Tensor:
+    """Replace log decays whose ``exp`` is zero anyway by a finite number; ``bound`` may promise that there are none."""
+    if bound is not None and bound >= _NEGLIGIBLE[gate.dtype]:
+        return gate
     return gate.clamp_min(_NEGLIGIBLE[gate.dtype])
 
 
-def scaled(x: torch.Tensor, factor: torch.Tensor | None) -> torch.Tensor:
-    """``x * factor``; None stands for one."""
-    return x if factor is None else x * factor
-
-
-def segment_sums(gate: torch.Tensor) -> torch.Tensor:
-    """``[..., n] -> [..., n, n]`` with ``gate[j+1] + .. + gate[i]`` at ``(i, j)``, 0 on the diagonal and -inf above."""
+def segment_decay(gate: torch.Tensor) -> torch.Tensor:
+    """``[..., n] -> [..., n, n]`` with ``e^{gate[j+1] + .. + gate[i]}`` at ``(i, j)``, 1 on the diagonal, 0 above."""
     size = gate.shape[-1]
-    sums = gate.unsqueeze(-1).expand(*gate.shape, size).tril(-1).cumsum(-2)
-    above = torch.ones(size, size, dtype=torch.bool, device=gate.device).triu(1)
-    return sums.masked_fill(above, float("-inf"))
+    # zeros above the diagonal after exp and not -inf before it: the vector code for exp takes its slow way for -inf
+    return gate.unsqueeze(-1).expand(*gate.shape, size).tril(-1).cumsum(-2).exp().tril()
 
 
 def chunk_decay(
     rows: tuple[torch.Tensor, ...], cols: torch.Tensor, gate: torch.Tensor | None, bound: float | None
 ) -> ChunkDecay:
-    """Return the decayed products ``rows cols^T`` of each chunk and the decays at its borders.
+    """Return the decayed products ``rows cols^T`` of each chunk, and rows and columns decayed to its borders.
 
     Args:
         rows: tensors ``[..., C, K]``.
@@ -64,100 +46,70 @@ def chunk_decay(
         bound: lower bound of ``gate`` if one is known.
     """
     if gate is None:
-        return ChunkDecay([(row @ cols.mT).tril() for row in rows], None, None, None)
+        return ChunkDecay([(row @ cols.mT).tril() for row in rows], list(rows), cols, None)
     if gate.dim() == cols.dim():
-        return _channel_decay(rows, cols, gate, bound)
-    sums = segment_sums(gate)
-    weights = sums.exp()
-    from_start = sums[..., 0] + gate[..., :1]
+        size = block_size(bound, gate.shape[-2])
+        if size == 1:
+            return doubled(rows, cols, gate)
+        # views, since torch.compile loses a gradient of a tensor that is given twice, as row and as column
+        *made, writer, log_total = Centred.apply(size, gate, cols, *(row.view_as(row) for row in rows))
+        return ChunkDecay(made[: len(rows)], made[len(rows) :], writer, finite(log_total))
+    weights = segment_decay(gate)
+    from_start = weights[..., 0] * gate[..., :1].exp()
     return ChunkDecay(
         [row @ cols.mT * weights for row in rows],
-        from_start.exp().unsqueeze(-1),
-        weights[..., -1, :].unsqueeze(-1),
-        finite(from_start[..., -1]),
+        [row * from_start.unsqueeze(-1) for row in rows],
+        cols * weights[..., -1, :].unsqueeze(-1),
+        finite(gate.sum(-1)),
     )
 
 
-def _channel_decay(
-    rows: tuple[torch.Tensor, ...], cols: torch.Tensor, gate: torch.Tensor, bound: float | None
-) -> ChunkDecay:
-    """Double the blocks: the square between two neighbours is one matmul, its factors both decayed to their border."""
-    size = _factorising_size(bound, gate.shape[-2])
-    blocks = gate.unflatten(-2, (-1, size))
-    if size == 1:
-        scores = [(row * cols).sum(-1)[..., None, None] for row in rows]
-        start, end = blocks, torch.zeros_like(blocks)
-    else:
-        scores = _factorised(rows, cols, blocks)
-        start = blocks.cumsum(-2)
-        end = F.pad(blocks.flip(-2)[..., :-1, :], (0, 0, 1, 0)).cumsum(-2).flip(-2)
-    while size < gate.shape[-2]:
-        start_top, start_bottom = start.unflatten(-3, (-1, 2)).unbind(-3)
-        end_top, end_bottom = end.unflatten(-3, (-1, 2)).unbind(-3)
-        to_border, from_border = end_top.exp(), start_bottom.exp()
-        col = cols.unflatten(-2, (-1, 2, size))[..., 0, :, :] * to_border
-        for i, row in enumerate(rows):
-            row = row.unflatten(-2, (-1, 2, size))[..., 1, :, :] * from_border
-            top, bottom = scores[i].unflatten(-3, (-1, 2)).unbind(-3)
-            square = row @ col.mT if size > 2 else (row.unsqueeze(-2) * col.unsqueeze(-3)).sum(-1)
-            scores[i] = torch.cat((F.pad(top, (0, size)), torch.cat((square, bottom), -1)), -2)
-        start, end = (
-            torch.cat((start_top, start_bottom + start_top[..., -1:, :]), -2),
-            torch.cat((end_top + start_bottom[..., -1:, :], end_bottom), -2),
-        )
-        size *= 2
-    start, end = start.squeeze(-3), end.squeeze(-3)
-    return ChunkDecay([s.squeeze(-3) for s in scores], start.exp(), end.exp(), finite(start[..., -1, :]))
-
-
-def _factorising_size(bound: float | None, chunk: int) -> int:
-    """Largest block over which the decay is at least e^-80: ``e^x`` and ``e^-x`` around its middle are finite."""
-    size = 1
-    while bound is not None and 2 * size <= chunk and 2 * size * -bound <= 80.0:
-        size *= 2
-    return size if size >= 4 else 1
-
-
-def _factorised(rows: tuple[torch.Tensor, ...], cols: torch.Tensor, blocks: torch.Tensor) -> list[torch.Tensor]:
-    """``(row e^x)(col e^-x)^T`` with ``x`` the log decay from the middle of a block of 4 or more tokens."""
-    size = blocks.shape[-2]
-    sums = blocks.double().cumsum(-2)  # e^x to fp32 accuracy needs x to better than that
-    grown = (sums - sums[..., size // 2 - 1 : size // 2, :]).exp()
-    col = cols.unflatten(-2, (-1, size)) * grown.reciprocal().to(cols.dtype)
-    grown = grown.to(cols.dtype)
-    own = [(row * cols).sum(-1).unflatten(-1, (-1, size)) for row in rows]  # e^x e^-x would be one only nearly
-    below = [(row.unflatten(-2, (-1, size)) * grown @ col.mT).tril(-1) for row in rows]
-    return [b + torch.diag_embed(o) for b, o in zip(below, own, strict=True)]
-
-
-def scan_states(writes: torch.Tensor, log_total: torch.Tensor | None) -> torch.Tensor:
-    """``S_m = e^{a_m} S_{m-1} + writes_m`` without a loop over ``m``, so that its number may be symbolic.
+def scan_states(
+    state: torch.Tensor, writes: torch.Tensor, log_total: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """``S_m = e^{a_m} S_{m-1} + writes_m``, from ``S_0`` on.
 
     Args:
+        state: ``S_0 [B, N, K, V]``.
         writes: ``[B, N, n, K, V]``.
         log_total: ``a``: ``[B, N, n]``, ``[B, N, n, K]`` or None for zero.
+
+    Returns:
+        The states before each chunk ``[B, N, n, K, V]``, and the one after the last.
     """
+    if torch.compiler.is_compiling():
+        states = _scan_unrolled(state, writes, log_total)
+        return states[:, :, :-1], states[:, :, -1]
+    before = []
+    totals = repeat(None) if log_total is None else _per_row(log_total).exp().unbind(2)
+    for write, total in zip(writes.unbind(2), totals, strict=False):
+        before.append(state)
+        state = write + state if total is None else torch.addcmul(write, total, state)
+    return torch.stack(before, 2) if before else writes, state
+
+
+def _scan_unrolled(state: torch.Tensor, writes: torch.Tensor, log_total: torch.Tensor | None) -> torch.Tensor:
+    """All of them without a loop over a number that may be symbolic: groups in parallel, then the groups in turn."""
+    # the initial state is the write of a chunk before the first
+    x = torch.cat((state.unsqueeze(2), writes), 2)
     if log_total is None:
-        return writes.cumsum(2)
-    if log_total.dim() == 3:
-        return _scan(writes.flatten(3), log_total).unflatten(-1, writes.shape[-2:])
-    return _scan(writes.transpose(2, 3), log_total.transpose(2, 3)).transpose(2, 3)
-
-
-def _scan(x: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
-    """``y_m = e^{a_m} y_{m-1} + x_m`` along the last axis of ``a [..., n]``, the last but one of ``x [..., n, F]``."""
-    count = a.shape[-1]
-    if not torch.compiler.is_compiling() and count <= _DENSE:
-        return segment_sums(a).exp() @ x
-    # two levels: groups in parallel, then the groups among each other
+        return x.cumsum(2)
+    a = F.pad(_per_row(log_total).squeeze(-1).transpose(2, 3), (1, 0))
+    x = x.transpose(2, 3) if log_total.dim() == 4 else x.flatten(3).unsqueeze(2)
+    count = x.shape[3]
     groups = blocks_for(count, _GROUP)
     x = F.pad(x, (0, 0, 0, groups * _GROUP - count)).unflatten(-2, (groups, _GROUP))
     a = F.pad(a, (0, groups * _GROUP - count)).unflatten(-1, (groups, _GROUP))
-    inner = segment_sums(a).exp() @ x
-    carried = segment_sums(finite(a.sum(-1))).exp() @ inner[..., -1, :]
+    inner = segment_decay(a) @ x
+    carried = segment_decay(finite(a.sum(-1))) @ inner[..., -1, :]
     before = F.pad(carried, (0, 0, 1, 0))[..., :-1, :]
-    y = inner + a.cumsum(-1).exp().unsqueeze(-1) * before.unsqueeze(-2)
-    return leading(y.flatten(-3, -2), -2, count)
+    y = leading((inner + a.cumsum(-1).exp().unsqueeze(-1) * before.unsqueeze(-2)).flatten(-3, -2), -2, count)
+    return y.transpose(2, 3) if log_total.dim() == 4 else y.squeeze(2).unflatten(-1, writes.shape[-2:])
+
+
+def _per_row(log_total: torch.Tensor) -> torch.Tensor:
+    """``[B, N, n, 1 or K, 1]``."""
+    return log_total[..., None, None] if log_total.dim() == 3 else log_total.unsqueeze(-1)
 
 
 def in_chunks(x: torch.Tensor, size: int) -> torch.Tensor:

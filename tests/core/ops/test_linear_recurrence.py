@@ -101,3 +101,13 @@ def test_errors_name_the_argument_what_was_expected_and_what_came(change, messag
     arguments = inputs(5, "none", dtype=torch.float32) | change
     with pytest.raises(UserError, match="(?s)" + message):
         linear_recurrence(**arguments)
+
+
+def test_backward_can_be_differentiated_where_it_is_written_by_hand():
+    """A gate bounded by -10 has blocks of 4, two levels of squares in 9 tokens."""
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(1, 1, 9, 2, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    gate = (-torch.rand(1, 1, 9, 2, dtype=torch.float64)).requires_grad_()
+    assert torch.autograd.gradgradcheck(
+        lambda *x: linear_recurrence(*x, decay_bound=-10.0, impl="chunk").output, (q, k, v, gate)
+    )

@@ -7,7 +7,7 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 
-from gated.core.ops._decay import blocks_for, chunk_decay, chunk_size, finite, in_chunks, leading, scaled
+from gated.core.ops._decay import blocks_for, chunk_decay, chunk_size, finite, in_chunks, leading
 from gated.core.ops._recurrence import Inputs, in_segments
 
 _GROUP = 16
@@ -26,21 +26,21 @@ def _segment(inputs: Inputs, state: torch.Tensor, *, decay_bound: float | None) 
     q, k, v = (in_chunks(x, size) for x in inputs[:3])
     assert inputs.beta is not None
     beta = in_chunks(inputs.beta, size).unsqueeze(-1)
-    gate = None if gate is None else in_chunks(finite(gate), size)
+    gate = None if gate is None else in_chunks(finite(gate, decay_bound), size)
     decay = chunk_decay((q, k), k, gate, decay_bound)
     read, overlap = decay.scores
 
     # row i: change_i + sum_{j<i} overlap_ij change_j = beta_i (v_i - what the state at the start holds for k_i)
-    right = torch.cat((v, scaled(k, decay.from_start)), -1) * beta
+    right = torch.cat((v, decay.readers[1]), -1) * beta
     solved = torch.linalg.solve_triangular((overlap * beta).tril(-1), right, upper=False, unitriangular=True)
     fresh, seen = solved.split([width, k.shape[-1]], -1)
 
-    writer, total = scaled(k, decay.to_end).mT, decay.log_total
+    writer, total = decay.writer.mT, decay.log_total
     if total is not None:
         total = total.exp()[..., None, None] if total.dim() == 3 else total.exp()[..., None]
     scan = _scan_unrolled if torch.compiler.is_compiling() else _scan
     before, changes, state = scan(state, total, writer, fresh, seen)
-    output = scaled(q, decay.from_start) @ before + read @ changes
+    output = decay.readers[0] @ before + read @ changes
     return leading(output.flatten(2, 3), 2, length), state
 
 
