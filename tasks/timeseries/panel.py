@@ -26,18 +26,19 @@ class Scaler(NamedTuple):
     @classmethod
     def fit(cls, table: Table, train: np.ndarray) -> Scaler:
         """Fit on the first ``train [G]`` rows of each group; a constant series keeps a deviation of 1."""
-        values, groups = table.values.to_numpy(), _group_of_row(table.lengths)
-        seen = ~np.isnan(values) & (_row_in_group(table.lengths) < train[groups])[:, None]
         pooled = np.isin(table.values.columns, table.future)
-        mean = _mean(np.where(seen, values, 0.0), seen, table.offsets, pooled)
-        deviation = np.where(seen, values - mean[groups], 0.0)
-        std = np.sqrt(_mean(np.square(deviation), seen, table.offsets, pooled))
+        mean = _mean(table, train, pooled)
+        std = np.sqrt(_mean(table, train, pooled, about=mean))
         static = None
         if table.static is not None:
             numbers = table.static.to_numpy(dtype=np.float64)
             spread = numbers.std(axis=0)
             static = np.stack([numbers.mean(axis=0), np.where(spread > 0, spread, 1.0)])
         return cls(mean, np.where(std > 0, std, 1.0), static)
+
+    def of(self, groups: slice) -> Scaler:
+        """Return the scales of some groups."""
+        return self._replace(mean=self.mean[groups], std=self.std[groups])
 
     def unscale(self, values: torch.Tensor, groups: np.ndarray | int = 0) -> np.ndarray:
         """Return standardised targets ``[..., N]`` in the units of the table, float64; ``groups`` one for each item."""
@@ -88,17 +89,17 @@ class Panel:
         lengths, columns = table.lengths, len(table.values.columns)
         spans = padding + lengths + horizon
         starts = np.cumsum(spans) - spans + padding
-        values = np.full((int(spans.sum()), columns), np.nan, dtype=np.float32)
-        groups = _group_of_row(lengths)
-        rows = starts[groups] + _row_in_group(lengths)
-        values[rows] = (table.values.to_numpy() - scaler.mean[groups]) / scaler.std[groups]
-        if table.future and table.ahead is not None:
-            known = min(horizon, table.ahead.shape[1])
-            place = (starts + lengths)[:, None] + np.arange(known)
-            part = slice(columns - len(table.future), columns)
-            values[place, part] = (table.ahead[:, :known] - scaler.mean[:, None, part]) / scaler.std[:, None, part]
-        filled, missing = _fill(values, starts - padding, starts, horizon, len(table.columns))
-        unseen = missing[rows].any() or bool(padding.any())
+        filled = np.empty((int(spans.sum()), columns), dtype=np.float32)
+        missing = np.empty(filled.shape, dtype=bool)
+        unseen = bool(padding.any())
+        for groups, part in table.parts():
+            begin = starts[groups] - padding[groups]
+            place = slice(int(begin[0]), int(begin[0] + spans[groups].sum()))
+            laid, rows = _laid(part, scaler.of(groups), starts[groups] - place.start, spans[groups], horizon)
+            filled[place], missing[place] = _fill(
+                laid, begin - place.start, starts[groups] - place.start, horizon, len(table.columns)
+            )
+            unseen = unseen or bool(missing[place][rows].any())
         static = None
         if table.static is not None and scaler.static is not None:
             scaled = (table.static.to_numpy(dtype=np.float64) - scaler.static[0]) / scaler.static[1]
@@ -130,6 +131,23 @@ def require_ahead(table: Table, horizon: int) -> None:
         )
 
 
+def _laid(
+    table: Table, scaler: Scaler, starts: np.ndarray, spans: np.ndarray, horizon: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows with each group at its place and NaN between them, and where the rows of the table are."""
+    columns = len(table.values.columns)
+    values = np.full((int(spans.sum()), columns), np.nan, dtype=np.float32)
+    groups = _group_of_row(table.lengths)
+    rows = starts[groups] + _row_in_group(table.lengths)
+    values[rows] = (table.values.to_numpy() - scaler.mean[groups]) / scaler.std[groups]
+    if table.future and table.ahead is not None:
+        known = min(horizon, table.ahead.shape[1])
+        place = (starts + table.lengths)[:, None] + np.arange(known)
+        part = slice(columns - len(table.future), columns)
+        values[place, part] = (table.ahead[:, :known] - scaler.mean[:, None, part]) / scaler.std[:, None, part]
+    return values, rows
+
+
 def _fill(
     values: np.ndarray, begins: np.ndarray, starts: np.ndarray, horizon: int, targets: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -157,11 +175,22 @@ def _fill(
     return filled, no_target
 
 
-def _mean(values: np.ndarray, seen: np.ndarray, offsets: np.ndarray, pooled: np.ndarray) -> np.ndarray:
-    """Return the mean of what is seen in each group, ``[G, C]``; over all groups where ``pooled [C]``."""
-    sums, counts = (np.add.reduceat(part, offsets[:-1], axis=0, dtype=np.float64) for part in (values, seen))
-    sums[:, pooled], counts[:, pooled] = sums[:, pooled].sum(0), counts[:, pooled].sum(0)
-    return np.asarray(sums / np.maximum(counts, 1))
+def _mean(table: Table, train: np.ndarray, pooled: np.ndarray, about: np.ndarray | None = None) -> np.ndarray:
+    """Return the mean of what the first ``train`` rows of each group hold, ``[G, C]``; of all where ``pooled [C]``.
+
+    With ``about [G, C]`` it is that of the squared deviation.
+    """
+    sums, counts = [], []
+    for run, part in table.parts():
+        values, groups = part.values.to_numpy(), _group_of_row(part.lengths)
+        seen = ~np.isnan(values) & (_row_in_group(part.lengths) < train[run][groups])[:, None]
+        if about is not None:
+            values = np.square(values - about[run][groups])
+        for kept, rows in ((sums, np.where(seen, values, 0.0)), (counts, seen)):
+            kept.append(np.add.reduceat(rows, part.offsets[:-1], axis=0, dtype=np.float64))
+    total, count = np.concatenate(sums), np.concatenate(counts)
+    total[:, pooled], count[:, pooled] = total[:, pooled].sum(0), count[:, pooled].sum(0)
+    return np.asarray(total / np.maximum(count, 1))
 
 
 def _group_of_row(lengths: np.ndarray) -> np.ndarray:

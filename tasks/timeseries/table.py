@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -89,6 +90,26 @@ class Table:
     def group(self, index: int) -> pd.DataFrame:
         """Return the rows of one group."""
         return self.values.iloc[self.offsets[index] : self.offsets[index + 1]]
+
+    def parts(self, rows: int = 2**20) -> Iterator[tuple[slice, Table]]:
+        """Yield runs of groups of about ``rows`` rows, and the table of each: work on the whole fits beside it then."""
+        start = 0
+        while start < len(self.ids):
+            stop = int(np.searchsorted(self.offsets, self.offsets[start] + rows, side="right")) - 1
+            groups = slice(start, max(start + 1, stop))
+            offsets = self.offsets[start : groups.stop + 1]
+            yield (
+                groups,
+                replace(
+                    self,
+                    values=self.values.iloc[offsets[0] : offsets[-1]],
+                    ids=self.ids[groups],
+                    offsets=offsets - offsets[0],
+                    ahead=None if self.ahead is None else self.ahead[groups],
+                    static=None if self.static is None else self.static.iloc[groups],
+                ),
+            )
+            start = groups.stop
 
     def future_dates(self, steps: int, group: int = 0) -> pd.Index:
         """Return the ``steps`` dates that follow the last row of a group."""

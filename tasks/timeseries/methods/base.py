@@ -73,9 +73,14 @@ def rows_in_group(table: Table) -> tuple[np.ndarray, np.ndarray]:
 
 def last_seen(table: Table, every: int = 1) -> np.ndarray:
     """Return the targets ``[rows, N]``, each gap filled by the value ``every`` rows before it in its group."""
-    values = table.values[table.columns]
-    group, row = rows_in_group(table)
-    return values.groupby([group, row % every]).ffill().to_numpy(dtype=np.float64)
+    seen = table.values[table.columns].to_numpy(dtype=np.float64, copy=True)
+    for groups, part in table.parts():
+        values = part.values[part.columns]
+        if values.isna().any(axis=None):
+            group, row = rows_in_group(part)
+            filled = values.groupby([group, row % every]).ffill()
+            seen[table.offsets[groups.start] : table.offsets[groups.stop]] = filled
+    return seen
 
 
 def take(values: np.ndarray, table: Table, origins: Origins, steps: np.ndarray) -> np.ndarray:
@@ -119,6 +124,10 @@ def seasonal_scale(table: Table, rows: np.ndarray, season: int) -> np.ndarray:
     It is the denominator of MASE. Where no two values lie a season apart, the difference from row to row stands in;
     NaN for a series with fewer than two values, and where no value ever changed.
     """
+    return np.concatenate([_seasonal_scale(part, rows[groups], season) for groups, part in table.parts()])
+
+
+def _seasonal_scale(table: Table, rows: np.ndarray, season: int) -> np.ndarray:
     group, row = rows_in_group(table)
     values = table.values[table.columns].where(pd.Series(row < rows[group], index=table.values.index), np.nan)
 

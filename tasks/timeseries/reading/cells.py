@@ -90,7 +90,8 @@ def _columns(
                 plain[place][len(lines) - 1] = values[code]
                 code, unique = code[:0], unique[:0]
             codes[place].append(code.astype(np.int16))  # a chunk has fewer rows than that holds
-            uniques[place].append(unique)
+            # no objects: each would keep the block of memory in which it lay among all cells of its chunk
+            uniques[place].append(unique.astype(np.dtypes.StringDType()))
     if not lines:
         raise UserError(f"{path} has a header but no rows", expected="one row for each date")
     columns = [_joined(codes[p], uniques[p], plain[p], header[p]) for p in range(width)]
@@ -147,7 +148,7 @@ def _joined(codes: list[np.ndarray], uniques: list[np.ndarray], plain: dict[int,
         return pd.Series(merged(codes, uniques), name=name)
     for piece, (code, unique) in enumerate(zip(codes, uniques, strict=True)):
         if piece not in plain:
-            values = _plain_numbers(unique)
+            values = _plain_numbers(unique.astype(object))
             if values is None:  # repr is the shortest text that gives the number again
                 break
             plain[piece] = values[code]
