@@ -267,3 +267,28 @@ def test_errors_of_packs_and_heads() -> None:
         softmax_attention(y["q"][:, :3], y["k"], y["v"])
     with pytest.raises(UserError, match="window needs as many keys as queries"):
         softmax_attention(y["q"], y["k"][:, :, :5], y["v"][:, :, :5], window=3)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_keys_that_have_faded_are_not_visited(causal: bool) -> None:
+    """Values out of reach may be anything, and what is in reach counts as if nothing had been left out."""
+    length, far = 900, 300
+    x = {n: draw(1, 2, length, 4) for n in "qkv"}
+    gate = torch.full((1, 2, length), -1.0, dtype=torch.float64, requires_grad=True)
+    expected = softmax_attention(**x, log_forget=gate, causal=causal, impl="reference")
+    v = x["v"].detach().clone()
+    v[:, :, :far] = math.nan
+    got = softmax_attention(x["q"], x["k"], v, log_forget=gate, causal=causal, impl="chunk")
+    torch.testing.assert_close(got[:, :, 700:], expected[:, :, 700:], rtol=0, atol=1e-14)
+    assert got[:, :, :far].isnan().all()
+
+
+def test_a_head_that_does_not_forget_keeps_all_keys_in_reach() -> None:
+    x = {n: draw(1, 2, 900, 4) for n in "qkv"}
+    gate = torch.stack((torch.full((900,), -1.0), torch.full((900,), -1e-4))).double()[None].requires_grad_()
+    results = []
+    for form in FORMS:
+        out = softmax_attention(**x, log_forget=gate, causal=True, impl=form)
+        results.append([out, *torch.autograd.grad(out.square().sum(), [*x.values(), gate])])
+    for got, expected in zip(results[1], results[0], strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)

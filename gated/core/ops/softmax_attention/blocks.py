@@ -6,11 +6,12 @@ nothing of size ``[T, S]`` is kept: backward makes each block again.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
 
-from gated.core.ops.softmax_attention.forget import Decay, add_bias_, add_gradient_
+from gated.core.ops.softmax_attention.forget import Decay, Forget, add_bias_, add_gradient_, reach
 from gated.core.ops.softmax_attention.visible import Sight, visible
 
 Span: TypeAlias = tuple[int, int, int, int]
@@ -28,21 +29,52 @@ class Options(NamedTuple):
     spans: tuple[Span, ...]
 
 
-def spans(rules: Sight, batch: int, queries: int, keys: int) -> tuple[Span, ...]:
-    """Cut the queries into blocks and find the keys that each may see, from the shapes alone where compiled."""
+def spans(
+    rules: Sight, batch: int, queries: int, keys: int, fading: Decay | None = None, least: float | None = None
+) -> tuple[Span, ...]:
+    """Cut the queries into blocks and find the keys that each may see, from the shapes alone where compiled.
+
+    With ``fading`` and ``least``, keys whose bias is below ``least`` in every head are left out.
+    """
     limits = None
     if rules.first is not None and rules.stop is not None and not torch.compiler.is_compiling():
         limits = rules.first.amin(0).tolist(), rules.stop.amax(0).tolist()
-    reach = keys if rules.window is None else min(keys, rules.window)
-    size = max(16, min(256, SCORES // max(1, batch * reach)))
+    seen = keys if rules.window is None else min(keys, rules.window)
+    size = max(16, min(256, SCORES // max(1, batch * seen)))
+    starts = list(range(0, queries, size))
+    stops = [min(i0 + size, queries) for i0 in starts]
+    near = None if fading is None or least is None or not starts else reach(fading, starts, stops, least)
     found = []
-    for i0 in range(0, queries, size):
-        i1 = min(i0 + size, queries)
+    for block, (i0, i1) in enumerate(zip(starts, stops, strict=True)):
         lo, hi = (0, keys) if limits is None else (limits[0][i0], limits[1][i1 - 1])
         if rules.window is not None:
             lo, hi = max(lo, i0 - rules.window + 1), min(hi, i1 + rules.window - 1)
+        if near is not None:
+            lo, hi = max(lo, near[0][block]), min(hi, near[1][block])
         found.append((i0, i1, lo, min(hi, i1) if rules.causal else hi))
     return tuple(found)
+
+
+def negligible(q: torch.Tensor, k: torch.Tensor, log_forget: Forget) -> float | None:
+    """Return the bias below which keys cannot matter, or None if there is no such bound.
+
+    Adaptive computation pruning (arXiv 2504.06949): scores lie within ``u = max |q| max |k|`` of zero, and a query that
+    sees itself has no bias there, so all weights of a bias below ``log(e / S) - 2 u`` sum to less than ``e``, here a
+    thousandth of a rounding error.
+
+    Args:
+        q: ``[..., T, D]``, scaled.
+        k: ``[..., S, D]``.
+        log_forget: the gates; above 0, where nobody checked, they would not fade.
+    """
+    gates = log_forget if isinstance(log_forget, tuple) else (log_forget,)
+    if torch.compiler.is_compiling() or not q.numel() or not k.numel():
+        return None
+    with torch.no_grad():
+        bound = float(q.norm(dim=-1).max() * k.norm(dim=-1).max())
+        if not math.isfinite(bound) or any(float(gate.max()) > 0 for gate in gates):
+            return None
+    return math.log(torch.finfo(q.dtype).eps / 1000 / k.shape[-2]) - 2 * bound
 
 
 class BlockAttention(torch.autograd.Function):

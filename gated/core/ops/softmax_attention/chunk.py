@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from gated.core.ops._dropout import dropout as ops_dropout
 from gated.core.ops._op import is_exporting
-from gated.core.ops.softmax_attention.blocks import BlockAttention, Options, spans
+from gated.core.ops.softmax_attention.blocks import BlockAttention, Options, negligible, spans
 from gated.core.ops.softmax_attention.forget import Decay, Forget, decay
 from gated.core.ops.softmax_attention.reference import finish, reference, repeat_heads
 from gated.core.ops.softmax_attention.visible import sight
@@ -73,9 +73,14 @@ def chunk(
     fading = None if log_forget is None else Decay(*(t.unflatten(1, (groups, -1)) for t in decay(log_forget)))
     rules = sight(q.shape[2], q.device, causal=causal, key_mask=key_mask, window=window, cu_seqlens=cu_seqlens)
     with torch.autocast(q.device.type, enabled=False):
+        q, k = (q.to(dtype) * scale).unflatten(1, (groups, -1)), k.to(dtype)
+        # a clip counts the keys, and behind a mask a query may not see itself
+        fades = clip is None and key_mask is None
+        least = negligible(q, k, log_forget) if log_forget is not None and fades else None
+        blocks = spans(rules, q.shape[0] * q.shape[1] * q.shape[2], q.shape[3], k.shape[2], fading, least)
         out: torch.Tensor = BlockAttention.apply(
-            (q.to(dtype) * scale).unflatten(1, (groups, -1)),
-            k.to(dtype),
+            q,
+            k,
             # keys may be the values, and torch.compile (2.14) refuses one tensor as two arguments
             v.to(dtype).view_as(v),
             *(fading or (None,) * 4),
@@ -84,7 +89,7 @@ def chunk(
             rules.stop,
             causal,
             window,
-            Options(clip, signed, spans(rules, q.shape[0] * q.shape[1], q.shape[2], k.shape[2])),
+            Options(clip, signed, blocks),
         )
     return finish(out.flatten(1, 2).to(v.dtype), output_gate, head_weight)
 

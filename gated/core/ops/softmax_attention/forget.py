@@ -44,6 +44,18 @@ def _sums(gate: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return gate.masked_fill(hard, 0.0).double().cumsum(-1), hard.cumsum(-1)
 
 
+def reach(d: Decay, starts: list[int], stops: list[int], least: float) -> tuple[list[int], list[int]]:
+    """Return the first key, and one past the last, whose bias is at least ``least`` (< 0) for blocks of queries.
+
+    A block holds the queries ``start..stop-1``, and the key may count in any head of any sequence. A gate of -inf
+    counts as zero here too: keys that it hides may lie inside.
+    """
+    past, future = (-d.past).flatten(0, -2), d.future.flatten(0, -2)  # both ascend
+    before = torch.searchsorted(past.contiguous(), past[:, starts] + least)
+    after = torch.searchsorted(future.contiguous(), future[:, [i - 1 for i in stops]] - least, right=True)
+    return before.amin(0).tolist(), after.amax(0).tolist()
+
+
 def bias(d: Decay, i0: int, i1: int) -> torch.Tensor:
     """Return the bias ``[..., n, n]`` (double) of queries ``i0..i1-1`` on the keys of the same places."""
     past, future, past_resets, future_resets = (t[..., i0:i1] for t in d)
