@@ -57,11 +57,26 @@ def long_horizon() -> pd.DataFrame:
     ).sort_values(["data", "look-back", "study"], kind="stable")
 
 
-def ablation() -> pd.DataFrame:
-    frame = _read("timeseries").query("data == 'etth1' and horizon == '96' and study in ('ablation', 'ours')")
+def choice() -> pd.DataFrame:
+    """Candidates that have run at all four horizons, the best of a data set and look-back first."""
+    runs = _read("timeseries_choice")
+    of_one = runs.groupby(["config", "look_back", "variant"])["val_mse"].agg(["mean", "count"]).reset_index()
+    full = of_one[of_one["count"] == 4].sort_values(["config", "look_back", "mean"])
     return pd.DataFrame(
         {
-            "changed": frame["variant"].fillna("nothing"),
+            "data": full["config"],
+            "look-back": full["look_back"],
+            "candidate": full["variant"].str.removeprefix("512, "),
+            "validation MSE": full["mean"].map("{:.4f}".format),
+        }
+    )
+
+
+def ablation() -> pd.DataFrame:
+    frame = _read("timeseries").query("study == 'ablation'")
+    return pd.DataFrame(
+        {
+            "changed": frame["variant"],
             "seeds": frame["seeds"],
             "MSE": _spread(frame, "test_mse"),
             "MAE": _spread(frame, "test_mae"),
@@ -88,6 +103,7 @@ TABLES: dict[str, Callable[[], pd.DataFrame]] = {
     "coverage": coverage,
     "competitions": competitions,
     "long horizon": long_horizon,
+    "choice": choice,
     "ablation": ablation,
     "speed": lambda: _read("timeseries_speed").rename(columns=lambda name: name.replace("_", " ")),
     "scale": lambda: _read("timeseries_scale"),
