@@ -292,3 +292,13 @@ def test_a_head_that_does_not_forget_keeps_all_keys_in_reach() -> None:
         results.append([out, *torch.autograd.grad(out.square().sum(), [*x.values(), gate])])
     for got, expected in zip(results[1], results[0], strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_gate_that_nobody_checked_and_is_no_number_spoils_what_follows_it_alone(form: str) -> None:
+    x = {n: draw(1, 1, 700, 4).detach() for n in "qkv"}
+    gate = torch.full((1, 1, 700), -1.0, dtype=torch.float64)
+    gate[..., 300] = math.nan
+    out = softmax_attention(**x, log_forget=gate, causal=True, check=False, impl=form)
+    assert out[:, :, :300].isfinite().all()
+    assert out[:, :, 300:].isnan().all()

@@ -65,14 +65,14 @@ def negligible(q: torch.Tensor, k: torch.Tensor, log_forget: Forget) -> float | 
     Args:
         q: ``[..., T, D]``, scaled.
         k: ``[..., S, D]``.
-        log_forget: the gates; above 0, where nobody checked, they would not fade.
+        log_forget: the gates; above 0 or NaN, where nobody checked, they would not fade.
     """
     gates = log_forget if isinstance(log_forget, tuple) else (log_forget,)
     if torch.compiler.is_compiling() or not q.numel() or not k.numel():
         return None
     with torch.no_grad():
         bound = float(q.norm(dim=-1).max() * k.norm(dim=-1).max())
-        if not math.isfinite(bound) or any(float(gate.max()) > 0 for gate in gates):
+        if not (math.isfinite(bound) and all(float(gate.max()) <= 0 for gate in gates)):
             return None
     return math.log(torch.finfo(q.dtype).eps / 1000 / k.shape[-2]) - 2 * bound
 
