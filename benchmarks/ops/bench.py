@@ -26,6 +26,7 @@ from benchmarks.ops.render import promises
 from benchmarks.ops.results import FOLDER, Fact, Line, Point, write
 from benchmarks.ops.rows import GROWTH, ROWS, Growth, Row, has_bf16_instructions, smoke
 from benchmarks.ops.timing import Spent, copy_ceiling, difference, matmul_ceiling, medians
+from gated.engine.allocator import keep_freed_memory
 
 THREADS = 1
 
@@ -125,6 +126,7 @@ def main() -> None:
     start = time.monotonic()
     torch.set_num_threads(THREADS)
     torch.manual_seed(0)
+    keep_freed_memory()
     matmul, copy = matmul_ceiling(256 if options.smoke else 2048), copy_ceiling(8 if options.smoke else 256)
     print(f"ceilings on {THREADS} thread: matmul {matmul:.1f} GFLOP/s, copy {copy:.1f} GB/s", flush=True)
     rows, grown, seconds = ROWS, GROWTH, 1.0

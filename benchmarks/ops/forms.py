@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import isqrt
 from typing import NamedTuple
@@ -141,6 +141,12 @@ def scan_flops(size: Size, *, complex_: bool = False) -> float:
     return 3.0 * (8 if complex_ else 2) * size.batch * size.heads * size.length * size.width
 
 
+def compiled(make: Callable[[Size], Call], size: Size) -> Call:
+    call = make(size)
+    return replace(call, function=torch.compile(call.function, dynamic=False))
+
+
+COMPILED = ", compiled"
 EXACT, BOUNDED, HEAD = "per channel, exact", "per channel, bounded by -5", "per head"
 FORMS = {
     ("linear_recurrence", "no decay"): Form(partial(recurrence, gate=None), linear_flops),
@@ -160,4 +166,8 @@ FORMS = {
     ("scan", "per channel"): Form(moving, scan_flops),
     ("scan", "constant"): Form(partial(moving, constant=True), scan_flops),
     ("scan", "complex"): Form(partial(moving, dtype=torch.complex64), partial(scan_flops, complex_=True)),
+}
+FORMS |= {
+    (op, form + COMPILED): Form(partial(compiled, FORMS[op, form].make), FORMS[op, form].flops)
+    for op, form in (("linear_recurrence", BOUNDED), ("delta_recurrence", HEAD), ("gpsa", "grid"))
 }

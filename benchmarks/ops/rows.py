@@ -9,7 +9,7 @@ from functools import partial
 import torch
 
 from benchmarks.ops import peers
-from benchmarks.ops.forms import BOUNDED, EXACT, HEAD, Size
+from benchmarks.ops.forms import BOUNDED, COMPILED, EXACT, HEAD, Size
 from benchmarks.ops.timing import Call
 
 SHORT, LONG, VIT = Size(1, 4, 1024, 64), Size(1, 4, 4096, 64), Size(8, 3, 197, 64)
@@ -63,6 +63,8 @@ def _recurrences(op: str, loop: Callable[[Call], Call], promises: dict[str, dict
             Row(op, form, LONG, CAUSAL, causal, least.get("long")),
             Row(op, form, VIT, FULL, full, least.get("vit")),
         ]
+        if "vit" in least:
+            rows.append(Row(op, form + COMPILED, VIT, FULL, full, least["vit"]))
     return rows
 
 
@@ -85,7 +87,11 @@ ROWS = [
         2.0,
         tolerance=1e-3,
     ),
-    *(Row("gpsa", "grid", size, FULL, partial(peers.attention, causal=False), 1 / 1.15, lean=True) for size in GRIDS),
+    *(
+        Row("gpsa", form, size, FULL, partial(peers.attention, causal=False), 1 / 1.15, lean=True)
+        for size in GRIDS
+        for form in ("grid", "grid" + COMPILED)
+    ),
     Row("local_global", "groups of 256", Size(1, 1, 4096, 128), REFERENCE, peers.reference, tolerance=1e-4),
     # the loop of fla-core is quadratic in backward; the reference, a loop too, is not
     Row("scan", "per channel", SHORT, LOOP, peers.scan_loop, tolerance=1e-4),
@@ -106,8 +112,9 @@ GROWTH = [
 
 
 def smoke(rows: list[Row]) -> list[Row]:
-    """The same lines at toy sizes, with the op's own reference in the place of fla-core."""
+    """The same lines at toy sizes, uncompiled, with the op's own reference in the place of fla-core."""
     size = Size(1, 2, 16, 8)
+    rows = [replace(row, form=row.form.removesuffix(COMPILED)) for row in rows]
     return [
         replace(row, size=size, peer=REFERENCE, beside=peers.reference) if row.peer == LOOP else replace(row, size=size)
         for row in rows

@@ -13,11 +13,12 @@ import torch.nn.functional as F
 
 from gated.core.ops._decay_centred import Centred, block_size
 from gated.core.ops._decay_channel import ChunkDecay, doubled
-from gated.core.ops._op import is_exporting
+from gated.core.ops._op import is_exporting, is_fixed
 
 _NEGLIGIBLE = {torch.float32: -128.0, torch.float64: -800.0}
 """exp of this is zero, and a thousand times it is still an ordinary number (which -inf - -inf is not)."""
 _GROUP = 32
+_LOOPED = 64
 
 
 def finite(gate: torch.Tensor, bound: float | None = None) -> torch.Tensor:
@@ -77,7 +78,7 @@ def scan_states(
     Returns:
         The states before each chunk ``[B, N, n, K, V]``, and the one after the last.
     """
-    if torch.compiler.is_compiling():
+    if not loops(writes.shape[2]):
         states = _scan_unrolled(state, writes, log_total)
         return states[:, :, :-1], states[:, :, -1]
     before = []
@@ -86,6 +87,11 @@ def scan_states(
         before.append(state)
         state = write + state if total is None else torch.addcmul(write, total, state)
     return torch.stack(before, 2) if before else writes, state
+
+
+def loops(count: int) -> bool:
+    """Whether to take so many chunks in turn: in a graph only a few, and only if their number is known."""
+    return not torch.compiler.is_compiling() or (is_fixed(count) and count <= _LOOPED)
 
 
 def _scan_unrolled(state: torch.Tensor, writes: torch.Tensor, log_total: torch.Tensor | None) -> torch.Tensor:
@@ -134,9 +140,9 @@ def leading(x: torch.Tensor, dim: int, count: int) -> torch.Tensor:
 def chunk_size(length: int, largest: int, *, halves: bool) -> int:
     """Tokens in a chunk, at most ``largest``, so that the last chunk of a short sequence is not mostly padding.
 
-    A compiled graph serves any length, so it takes ``largest``. With ``halves`` the size is a power of two.
+    A graph that serves any length takes ``largest``. With ``halves`` the size is a power of two.
     """
-    if torch.compiler.is_compiling():
+    if not is_fixed(length):
         return largest
     if not halves:
         chunks = max(1, -(-length // largest))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import reduce
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
@@ -49,27 +50,40 @@ class Ways(NamedTuple):
 
 
 def ways(gate: torch.Tensor, size: int) -> Ways:
-    """Sum the gates ``[..., C, K]`` outwards from the middles of blocks."""
-    exact = gate.unflatten(-2, (-1, size)).double()  # e^x to fp32 accuracy needs x to better than that
-    offset, before, after = (_outward(size, exact) @ exact).split([size, 1, 1], -2)
-    whole = before + after
-    ends = whole.cumsum(-3)
-    middles = ends - after
+    """Multiply the decays of ``gate [..., C, K]`` outwards from the middles of blocks.
+
+    Ways are products and not ``exp`` of sums: of a long way out and a long way back all errors cancel but those of the
+    steps between. Sums would have to be taken in double precision, which takes ten times as long.
+    """
+    decay = gate.exp().unflatten(-2, (-1, size)).unbind(-2)
+    one = torch.ones_like(decay[0])
+    *before, start = accumulate(decay[size // 2 - 1 :: -1], torch.mul)
+    after = list(accumulate(decay[size // 2 :], torch.mul))
+    grown = torch.stack([*(x.reciprocal() for x in reversed(before)), one, *after], -2)
+    start, end = start.unsqueeze(-2), after[-1].unsqueeze(-2)
     levels = []
     width = 1
-    while width < ends.shape[-3]:
-        border = _pairs(ends, width)[..., 0, -1:, :, :]
-        top, bottom = _pairs(middles, width).unbind(-4)
-        levels.append(Level(width, _exp(border - top, gate), _exp(bottom - border, gate)))
+    while width < start.shape[-3]:
+        levels.append(
+            Level(
+                width,
+                _to_end(_upper(start, width), _upper(end, width)),
+                _from_start(_lower(start, width), _lower(end, width)),
+            )
+        )
         width *= 2
-    return Ways(
-        _exp(offset, gate),
-        _exp(middles, gate),
-        _exp(ends[..., -1:, :, :] - middles, gate),
-        levels,
-        # a copy in double precision too: of an output that has two names torch.compile loses the gradient
-        whole.sum((-3, -2)).to(gate.dtype, copy=True),
-    )
+    return Ways(grown, _from_start(start, end), _to_end(start, end), levels, gate.sum(-2))
+
+
+def _from_start(start: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
+    """From before the first block to the middle of each, ``[..., m, 1, K]``; ``start`` and ``end`` are their halves."""
+    whole = (start * end).unbind(-3)[:-1]
+    return start * torch.stack(list(accumulate(whole, torch.mul, initial=torch.ones_like(start[..., 0, :, :]))), -3)
+
+
+def _to_end(start: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
+    """From the middle of each block to after the last."""
+    return _from_start(end.flip(-3), start.flip(-3)).flip(-3)
 
 
 class Centred(torch.autograd.Function):
@@ -142,8 +156,9 @@ def _backward(
     d_near_col = reduce(torch.add, d_near_cols)
     inside = ((d_col + d_near_col) / way.grown).flatten(-3, -2)
     turned = torch.addcmul(reduce(torch.add, turns), d_near_col, col, value=-1)
-    upto = torch.ones(size, size, dtype=gate.dtype, device=gate.device).tril()
-    d_gate = upto.mT @ turned + upto.tril(-1) @ (d_col * col) + through
+    into = list(accumulate(reversed(turned.unbind(-2)), torch.add))
+    onward = list(accumulate((d_col * col).unbind(-2)[:-1], torch.add))
+    d_gate = through + torch.stack([into[-1], *map(torch.add, reversed(into[:-1]), onward)], -2)
     yield d_gate.flatten(-3, -2)
     yield reduce(torch.add, (inside, *d_owns))
     yield from d_rows
@@ -159,17 +174,6 @@ def _down(products: torch.Tensor) -> torch.Tensor:
     """Per block the sum over the tokens of all blocks before it: ways that lead on after it."""
     before = F.pad(products.sum(-2, keepdim=True), (0, 0, 0, 0, 1, 0))[..., :-1, :, :]
     return before.cumsum(-3)
-
-
-def _outward(size: int, like: torch.Tensor) -> torch.Tensor:
-    """Rows that sum a block: from its middle to each token, from its start to the middle, from there to its end."""
-    upto = torch.ones(size, size, dtype=like.dtype, device=like.device).tril()
-    middle = upto[size // 2 - 1 : size // 2]
-    return torch.cat((upto - middle, middle, 1 - middle))
-
-
-def _exp(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    return x.exp().to(like.dtype)
 
 
 def _blocks(x: torch.Tensor, size: int) -> torch.Tensor:

@@ -91,6 +91,15 @@ def is_exporting() -> bool:
     return bool(torch.compiler._is_exporting_flag)
 
 
+def is_fixed(size: int) -> bool:
+    """Whether ``size`` is a number, and not a symbol of a compiled or exported graph: a loop may then depend on it."""
+    if not torch.compiler.is_compiling():
+        return True
+    from torch.fx.experimental.symbolic_shapes import has_static_value  # brings sympy
+
+    return bool(has_static_value(size))
+
+
 def _load(path: str) -> Callable[..., Any]:
     module, function = path.split(":")
     loaded: Callable[..., Any] = getattr(import_module(module), function)

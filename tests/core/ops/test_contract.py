@@ -414,6 +414,16 @@ def test_compiles_in_one_graph_with_gradients(case: Case, form: str) -> None:
     assert_same(with_gradients(compiled, x), result(case, x, form))
 
 
+@pytest.mark.slow
+@over("chunk", where=lambda case: case.typical)
+def test_a_graph_compiled_for_any_size_has_the_same_gradients(case: Case, form: str) -> None:
+    torch._dynamo.reset()
+    compiled = torch.compile(lambda **t: case(t, form), fullgraph=True, backend="aot_eager")
+    for size in (19, 70):  # the first graph serves its own size, the second any
+        x = case.make(size) if case.dynamic == "T" else case.make(19, B=size // 10)
+        assert_same(with_gradients(compiled, x), result(case, x, form))
+
+
 class Net(torch.nn.Module):
     def __init__(self, case: Case) -> None:
         super().__init__()

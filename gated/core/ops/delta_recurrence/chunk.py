@@ -7,7 +7,7 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 
-from gated.core.ops._decay import blocks_for, chunk_decay, chunk_size, finite, in_chunks, leading
+from gated.core.ops._decay import blocks_for, chunk_decay, chunk_size, finite, in_chunks, leading, loops
 from gated.core.ops._recurrence import Inputs, in_segments
 
 _GROUP = 16
@@ -38,7 +38,7 @@ def _segment(inputs: Inputs, state: torch.Tensor, *, decay_bound: float | None) 
     writer, total = decay.writer.mT, decay.log_total
     if total is not None:
         total = total.exp()[..., None, None] if total.dim() == 3 else total.exp()[..., None]
-    scan = _scan_unrolled if torch.compiler.is_compiling() else _scan
+    scan = _scan if loops(fresh.shape[2]) else _scan_unrolled
     before, changes, state = scan(state, total, writer, fresh, seen)
     output = decay.readers[0] @ before + read @ changes
     return leading(output.flatten(2, 3), 2, length), state
