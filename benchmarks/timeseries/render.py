@@ -38,8 +38,8 @@ def coverage() -> pd.DataFrame:
 
 def competitions() -> pd.DataFrame:
     frame = _read("timeseries_competitions").fillna("")
-    names = {"val_MASE": "MASE, validation", "MASE": "MASE, test", "sMAPE": "sMAPE, test"}
-    return frame[["method", "chosen", *names]].rename(columns=names)
+    names = {"val_MAE": "MAE, validation", "MAE": "MAE, test", "MASE": "MASE, test", "sMAPE": "sMAPE, test"}
+    return frame[["data", "method", "chosen", *names]].rename(columns=names)
 
 
 def long_horizon() -> pd.DataFrame:

@@ -118,6 +118,7 @@ def backtest(
     metric: str = "MAE",
     notes: Sequence[str] = (),
     progress: Callable[[str], None] = lambda name: None,
+    fitted: bool = False,
 ) -> Backtest:
     """Fit every method on the training rows and let it forecast the validation and the test rows.
 
@@ -130,6 +131,7 @@ def backtest(
         metric: what decides on validation.
         notes: to hand on with the leaderboard.
         progress: is told the name of the method that is next.
+        fitted: the methods have been fitted to the training rows of this plan.
 
     Raises:
         UserError: the table is too short.
@@ -140,7 +142,7 @@ def backtest(
     for method in methods:
         progress(method.name)
         done = isinstance(method, Mean) and all(member.name in forecasts["test"] for member in method.members)
-        if not done:
+        if not done and not fitted:
             method.fit(table, horizon, plan.borders.train)
         for part, origins in parts.items():
             forecasts[part][method.name] = (

@@ -11,18 +11,19 @@ import pandas as pd
 
 from gated.errors import UserError, did_you_mean
 from tasks.timeseries.backtest import Backtest, backtest
-from tasks.timeseries.conformal import Intervals
+from tasks.timeseries.conformal import ENOUGH, Intervals
 from tasks.timeseries.methods import Mean, Method, Origins, simple_methods, statistical_methods
 from tasks.timeseries.methods.network import Network, trainable
-from tasks.timeseries.methods.statistical import cost
+from tasks.timeseries.methods.statistical import Statistical, cost, weight
 from tasks.timeseries.panel import require_ahead
 from tasks.timeseries.plan import Plan, plan
 from tasks.timeseries.recipe import Recipe
 from tasks.timeseries.table import Table
 
 Progress = Callable[[str], None]
-_MOST_FITTED = 150_000  # values that statistical fits may read: about a minute
-_LEAST_ORIGINS = 30
+_WANTED_FITTED = 150_000  # values that statistical fits should read, counted as AutoETS takes them: a minute or two
+_MOST_FITTED = 400_000  # and may, where a table has so many series
+_LEAST_ORIGINS = ENOUGH
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,13 @@ class Study:
     Attributes:
         backtest: what each forecast for the rows held out.
         chosen: the method that forecasts: the winner on validation, or the one that was asked for.
+        errors: the chosen method alone, from more origins where it can take them: intervals need more errors than a
+            comparison.
     """
 
     backtest: Backtest
     chosen: str
+    errors: Backtest
 
     @property
     def table(self) -> Table:
@@ -44,7 +48,7 @@ class Study:
 
     def intervals(self, levels: Sequence[float]) -> Intervals:
         """Return intervals around the chosen method, calibrated on the rows held out."""
-        return Intervals.of(self.backtest, self.chosen, levels)
+        return Intervals.of(self.errors, self.chosen, levels)
 
     def future(self, levels: Sequence[float], *, progress: Progress = lambda text: None) -> Forecast:
         """Fit the chosen method on every row and forecast the rows that follow."""
@@ -130,15 +134,16 @@ def compare(
     """
     require_ahead(table, horizon)
     recipe = recipe or Recipe()
-    statistical, notes = statistical_methods()
-    held_out, affordable = _held_out(table, horizon, held_out, thin=bool(statistical))
-    if not affordable:
-        statistical, notes = [], ("AutoETS and Theta were not tried: they would take too long for so many series",)
+    planned = plan(table, horizon) if held_out is None else held_out
+    held_out, statistical, notes = _affordable(
+        table, planned, *statistical_methods(progress=bar), thin=held_out is None
+    )
     methods: list[Method] = [*simple_methods(table, recipe.input_size), *statistical]
     if len(statistical) > 1:
         methods.append(Mean(statistical))
     if trainable(table, horizon, held_out.borders.train, recipe):
-        methods.append(Network(recipe, progress=bar))
+        network = Network(recipe, progress=bar)
+        methods += [network, Mean([network, *statistical])] if statistical else [network]
     else:
         notes = (*notes, "Gateformer was not tried: there are too few rows to train it")
     names = [method.name for method in methods]
@@ -149,18 +154,43 @@ def compare(
             hint=did_you_mean(model, names),
         )
     result = backtest(table, horizon, methods, plan=held_out, notes=notes, progress=progress)
-    return Study(result, model or result.choice)
+    chosen = model or result.choice
+    return Study(result, chosen, _finer(result, chosen, planned))
 
 
-def _held_out(table: Table, horizon: int, held_out: Plan | None, *, thin: bool) -> tuple[Plan, bool]:
-    """Return a plan, with fewer origins where methods that are fitted at each would take too long, and if they can."""
-    planned = plan(table, horizon) if held_out is None else held_out
+def _finer(result: Backtest, chosen: str, planned: Plan) -> Backtest:
+    """Let the chosen method forecast from all origins that were planned, if it doesn't take too long."""
+    method = result.methods[chosen]
+    values = cost(result.table, planned.val) + cost(result.table, planned.test)
+    if result.plan is planned or values * weight(method) > _WANTED_FITTED:
+        return result
+    return backtest(result.table, planned.horizon, [method], plan=planned, metric=result.metric, fitted=True)
+
+
+def _affordable(
+    table: Table, planned: Plan, statistical: Sequence[Statistical], notes: tuple[str, ...], *, thin: bool
+) -> tuple[Plan, Sequence[Statistical], tuple[str, ...]]:
+    """Leave out the slowest of the methods that are fitted anew at each origin until the others don't take too long.
+
+    With ``thin`` they get fewer origins first.
+    """
     values = cost(table, planned.val) + cost(table, planned.test)
-    if not thin or values <= _MOST_FITTED:
-        return planned, True
-    if held_out is None:
-        fewer = max(_LEAST_ORIGINS, int(len(planned.test.row) * _MOST_FITTED / values))
-        thinner = plan(table, horizon, max_origins=fewer)
-        if cost(table, thinner.val) + cost(table, thinner.test) <= 2 * _MOST_FITTED:
-            return thinner, True
-    return planned, False
+    for count in range(len(statistical), 0, -1):
+        able, left_out = statistical[:count], statistical[count:]
+        share = _WANTED_FITTED / (values * sum(map(weight, able)))
+        held_out = planned
+        if thin and share < 1:
+            origins = max(_LEAST_ORIGINS, int(len(planned.test.row) * share))
+            held_out = plan(table, planned.horizon, max_origins=origins)
+        if (cost(table, held_out.val) + cost(table, held_out.test)) * sum(map(weight, able)) <= _MOST_FITTED:
+            return held_out, able, (*notes, *_too_slow(left_out))
+    return planned, [], (*notes, *_too_slow(statistical))
+
+
+def _too_slow(methods: Sequence[Statistical]) -> list[str]:
+    """Return the note on what was left out, if anything was."""
+    if not methods:
+        return []
+    *names, last = (method.name for method in methods)
+    which = f"{', '.join(names)} and {last} were" if names else f"{last} was"
+    return [f"{which} not tried, to save time: there are too many series"]

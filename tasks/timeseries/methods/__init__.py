@@ -4,10 +4,11 @@ from tasks.timeseries.methods.base import Method, Origins, default_input_size, s
 from tasks.timeseries.methods.linear import Linear
 from tasks.timeseries.methods.mean import Mean
 from tasks.timeseries.methods.naive import SeasonalNaive
-from tasks.timeseries.methods.statistical import AutoETS, Theta, statistical_methods
+from tasks.timeseries.methods.statistical import CES, AutoETS, Theta, statistical_methods
 from tasks.timeseries.table import Table
 
 __all__ = [
+    "CES",
     "AutoETS",
     "Linear",
     "Mean",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,7 +24,8 @@ class Mean:
         self.name = f"mean of {', '.join(names)} and {last}"
 
     def fit(self, table: Table, horizon: int, train: np.ndarray) -> None:
-        """Fit the members."""
+        """Fit copies of the members, which may stand for themselves elsewhere."""
+        self.members = tuple(map(copy.copy, self.members))
         for member in self.members:
             member.fit(table, horizon, train)
 

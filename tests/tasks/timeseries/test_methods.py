@@ -22,8 +22,9 @@ from tasks.timeseries.methods import (
     statistical_methods,
     truth_of,
 )
-from tasks.timeseries.methods.statistical import AutoETS, Theta, cost
+from tasks.timeseries.methods.statistical import CES, AutoETS, Theta, cost
 from tasks.timeseries.panel import Panel, Scaler
+from tasks.timeseries.study import compare
 from tasks.timeseries.table import Layout, Table
 from tasks.timeseries.windows import Windows
 
@@ -73,7 +74,7 @@ class FakeModel:
 @pytest.fixture
 def fake_statsforecast(monkeypatch: pytest.MonkeyPatch) -> None:
     models = ModuleType("statsforecast.models")
-    models.AutoETS = models.DynamicOptimizedTheta = FakeModel  # type: ignore[attr-defined]
+    models.AutoETS = models.AutoCES = models.DynamicOptimizedTheta = FakeModel  # type: ignore[attr-defined]
     package = ModuleType("statsforecast")
     package.models = models  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "statsforecast", package)
@@ -81,7 +82,7 @@ def fake_statsforecast(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def every_method() -> list:
-    return [*simple_methods(noisy()), Theta(), AutoETS(), Mean([SeasonalNaive(7), Linear()])]
+    return [*simple_methods(noisy()), Theta(), CES(), AutoETS(), Mean([SeasonalNaive(7), Linear()])]
 
 
 METHODS = pytest.mark.parametrize("number", range(len(every_method())), ids=[method.name for method in every_method()])
@@ -252,3 +253,45 @@ def test_without_statsforecast_a_line_says_how_to_get_it(monkeypatch: pytest.Mon
 def test_cost_counts_the_values_that_are_read():
     table = noisy()
     assert cost(table, Origins(np.array([0, 1]), np.array([60, 20]))) == 160
+
+
+def short_series(groups: int) -> Table:
+    return table_of(*(np.random.default_rng(0).normal(size=(60, 1)) for _ in range(groups)))
+
+
+@pytest.mark.parametrize(("groups", "tried"), [(2, ["Theta", "CES", "AutoETS"]), (40, ["Theta", "CES"]), (400, [])])
+def test_what_would_take_too_long_is_not_tried_and_said_so(
+    groups: int, tried: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    monkeypatch.setattr("tasks.timeseries.study._WANTED_FITTED", 1000)
+    monkeypatch.setattr("tasks.timeseries.study._MOST_FITTED", 3000)
+    monkeypatch.setattr("tasks.timeseries.study.trainable", lambda *args: False)
+    result = compare(short_series(groups), 3).backtest
+    assert [name for name in result.methods if name in ("Theta", "CES", "AutoETS")] == tried
+    left_out = [name for name in ("Theta", "CES", "AutoETS") if name not in tried]
+    assert all(name in " ".join(result.notes) for name in left_out)
+    assert ("to save time" in " ".join(result.notes)) == bool(left_out)
+
+
+def test_a_mean_leaves_its_members_as_they_were_fitted():
+    table, member = noisy(), Linear()
+    member.fit(table, 3, table.lengths // 2)
+    before = member.weight_LH
+    Mean([member, SeasonalNaive(1)]).fit(table, 3, table.lengths)
+    assert member.weight_LH is before
+
+
+def test_intervals_take_errors_from_more_origins_than_a_comparison_can(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    monkeypatch.setattr("tasks.timeseries.study._WANTED_FITTED", 5000)
+    monkeypatch.setattr("tasks.timeseries.study.trainable", lambda *args: False)
+    table = table_of(np.random.default_rng(0).normal(size=(900, 1)))
+    study = compare(table, 3, model="linear")
+    few, many = study.backtest.plan.test.row, study.errors.plan.test.row
+    assert len(few) < len(many)
+    shared = np.isin(many, few)
+    np.testing.assert_array_equal(
+        study.errors.forecasts["test"]["linear"][shared], study.backtest.forecasts["test"]["linear"]
+    )
+    assert compare(table, 3, model="AutoETS").errors.plan.test.row.tolist() == few.tolist()
