@@ -30,6 +30,7 @@ from torch.utils.data import DataLoader
 from benchmarks.timeseries import render
 from benchmarks.timeseries.plain import PlainGateformer, PlainWindows
 from gated.configs import find_config
+from gated.core.nn.buildable import Buildable
 from gated.engine.quiet import quiet
 from gated.registry import build
 from tasks.timeseries.data import SeriesTable
@@ -104,11 +105,13 @@ class Clock(L.Callback):
             self.began = time.perf_counter()
 
 
-def our_seconds(config: dict[str, Any], data: SeriesTable, steps: int, compile: bool = False) -> float:
-    """Train by the config; return the seconds of all steps but the first ones."""
+def our_seconds(
+    config: dict[str, Any], data: SeriesTable, steps: int, compile: bool = False, net: Buildable | None = None
+) -> float:
+    """Train by the config, or another network than its own; return the seconds of all steps but the first ones."""
     options, spec = dict(config["model"]["init_args"]), config["model"]["init_args"]["net"]
     sizes = {name: config["data"]["init_args"][name] for name in ("input_size", "horizon")}
-    net = build({"class_path": spec["class_path"], "init_args": {**spec["init_args"], **sizes}})
+    net = net or build({"class_path": spec["class_path"], "init_args": {**spec["init_args"], **sizes}})
     clock = Clock()
     with quiet():
         trainer = L.Trainer(
