@@ -17,6 +17,7 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.ops.forms import FORMS
 from benchmarks.ops.rows import GRIDS, ROWS, VIT
 from benchmarks.ops.timing import Call, medians
+from gated.engine.allocator import keep_freed_memory
 
 PRODUCTS = ("aten::bmm", "aten::mm", "aten::addmm", "aten::baddbmm", "aten::linalg_solve_triangular")
 ROUNDS = 15
@@ -35,6 +36,7 @@ def products(call: Call) -> float:
 def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
+    keep_freed_memory()
     for row in ROWS:
         if row.least is None or row.size not in (VIT, *GRIDS):
             continue
