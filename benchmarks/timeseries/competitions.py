@@ -6,7 +6,7 @@ Monthly series of M3 (1428, 18 months ahead) come with a package of requirements
 ahead) are read from Hourly-train.csv and Hourly-test.csv in DIR, as the competition publishes them. The known values of
 a series but its last horizon are for learning, that last horizon decides which method is chosen, once for all series.
 Only then are the official test rows forecast. Candidates and choice are those of the command, seed 0. Writes
-benchmarks/results/timeseries_competitions.csv; takes about 30 minutes on one core, most of them for AutoETS.
+benchmarks/results/timeseries_competitions.csv; takes about 15 minutes on one core, most of them for AutoETS.
 """
 
 from __future__ import annotations
