@@ -3,7 +3,8 @@
 Command: TRITON_INTERPRET=0 python benchmarks/ops/aot.py [--quick] [-o benchmarks/ops/aot.csv]
 
 Each op is called forward and backward with its options; what it would launch is written down and compiled for each
-architecture. Exit code 1 if a kernel needs more shared memory than there is, or spills registers on sm_90.
+architecture. Exit code 1 if a kernel needs more shared memory than there is, or spills registers on sm_90 (but in
+double precision, which is there to be exact).
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def launches(names: list[str], quick: bool) -> dict[tuple[str, str, int, str, st
     for op in names:
         if "triton" not in import_module(f"gated.core.ops.{op}.api").OP.forms:
             continue
-        for dtype, width in ((torch.bfloat16, 64),) if quick else SIZES:
+        for dtype, width in QUICK.get(op, SIZES[2:3]) if quick else SIZES:
             for tensors, function in calls(op, dtype, width):
                 with written_down() as written:
                     out = function()
@@ -102,7 +103,11 @@ def launches(names: list[str], quick: bool) -> dict[tuple[str, str, int, str, st
     return found
 
 
-SIZES = tuple((dtype, width) for dtype in (torch.float32, torch.bfloat16) for width in (64, 128))
+DOUBLE = torch.float64, 16
+"""What ``gradcheck`` and the tests take on a GPU."""
+SIZES = (*((dtype, width) for dtype in (torch.float32, torch.bfloat16) for width in (64, 128)), DOUBLE)
+QUICK = {"softmax_attention": (*SIZES[2:3], DOUBLE)}
+"""Half precision alone where an op is not here; a key mask has stopped the compiler in double precision."""
 
 
 def compiled(launch: Launch, target: str) -> tuple[int, int, int]:
@@ -167,7 +172,7 @@ def main() -> int:
             rows.append(dict(zip(COLUMNS, (op, kernel, dtype, width, variant, target, *figures), strict=True)))
             if shared > SHARED[target]:
                 faults.append(f"{name}: {shared} B of shared memory, {target} has {SHARED[target]}")
-            if spills and target == "sm_90":
+            if spills and target == "sm_90" and dtype != "float64":
                 faults.append(f"{name}: {spills} B spilled on {target}")
     print(f"{len(rows)} kernels compiled for {', '.join(TARGETS)}: {', '.join(sorted({r['kernel'] for r in rows}))}")
     if options.output:
@@ -175,7 +180,7 @@ def main() -> int:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(rows)
-    print("\n".join(faults) or "all fit in shared memory; no spills on sm_90")
+    print("\n".join(faults) or "all fit in shared memory; no spills on sm_90 but in double precision")
     return 1 if faults else 0
 
 

@@ -209,7 +209,7 @@ def mix_kernel(
 
 @triton.jit(do_not_specialize=["length", "chunks"])
 def gate_kernel(
-    queries, keys, values, gate, states, d_out, d_states, d_gate, length, chunks,
+    queries, keys, values, gate, states, d_out, d_states, takers, d_taken, d_gate, length, chunks,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, C: tl.constexpr,
     GATE: tl.constexpr, PRECISION: tl.constexpr,
     wide: tl.constexpr,
@@ -217,14 +217,17 @@ def gate_kernel(
     """Gradient of a gate: of all pairs of a token before it with one at it or later, what they contribute to the loss.
 
     Programs ``(chunks, sequences, K / BK)``, or one for all channels if they share the gate. Every pair is added where
-    it counts; no sum is the difference of larger ones.
+    it counts; no sum is the difference of larger ones. So what ``takers`` take off the state again (None: nothing) is
+    subtracted pair by pair.
     """
     chunk, sequence, i = tl.program_id(0), tl.program_id(1).to(tl.int64), tl.arange(0, C)
     first = chunk * C
     queries, keys = queries + sequence * length * K, keys + sequence * length * K
     values, d_out = values + sequence * length * V, d_out + sequence * length * V
+    if takers is not None:
+        takers, d_taken = takers + sequence * length * K, d_taken + sequence * length * V
     before = states + (sequence * (chunks + 1) + chunk) * K * V
-    after = None if d_states is None else d_states + (sequence * (chunks + 1) + chunk + 1) * K * V
+    after = d_states + (sequence * (chunks + 1) + chunk + 1) * K * V
     # [i, t]: token i comes at gate t or after it; its pair is the token before t
     later, t = i[:, None] >= i[None, :], first + i
     previous = tl.where(i > 0, t - 1, length)
@@ -233,15 +236,18 @@ def gate_kernel(
         gate += sequence * length
         g = load_tokens(gate, t, length, wide)
         pairs *= products(queries, keys, t, previous, length, K, BK, C, PRECISION, wide)
+        if takers is not None:
+            taken = products(d_taken, values, t, previous, length, V, BV, C, PRECISION, wide)
+            pairs -= taken * products(takers, keys, t, previous, length, K, BK, C, PRECISION, wide)
         pairs *= tl.exp(tl.cumsum(tl.where(later, g[:, None], 0.0), 0))
         begun = tl.cumsum(tl.where(later, pairs, 0.0), 1)  # of row i, the pairs that begin before t
         reads, writes, through = tl.zeros([C], wide), tl.zeros([C], wide), tl.zeros([1], wide)
         for r in range(0, K, BK):
             c = r + tl.arange(0, BK)
             read, written, kept = border_flows(
-                values, d_out, before, after, c, t, length, K, V, BK, BV, C, PRECISION, wide
+                queries, values, d_out, before, after, takers, d_taken, c, t, length, K, V, BK, BV, C, PRECISION, wide
             )
-            reads += tl.sum(read * load_block(queries, t, c, length, K, wide), 1)
+            reads += tl.sum(read, 1)
             writes += tl.sum(written * load_block(keys, t, c, length, K, wide), 1)
             through += tl.sum(kept, 0)
         reads *= tl.exp(tl.sum(token_sums(gate, i, first, length, wide, True), 1))
@@ -254,13 +260,17 @@ def gate_kernel(
         q, k = load_block(queries, t, c, length, K, wide), load_block(keys, previous, c, length, K, wide)
         g = load_block(gate, t, c, length, K, wide)
         later = later[:, :, None]
-        flow = pairs[:, :, None] * q[:, None, :] * k[None, :, :]
+        flow = pairs[:, :, None] * q[:, None, :]
+        if takers is not None:
+            taken = products(d_taken, values, t, previous, length, V, BV, C, PRECISION, wide)
+            flow -= taken[:, :, None] * load_block(takers, t, c, length, K, wide)[:, None, :]
+        flow *= k[None, :, :]
         flow *= tl.exp(tl.cumsum(tl.where(later, g[:, None, :], 0.0), 0))
         begun = tl.cumsum(tl.where(later, flow, 0.0), 1)
         read, written, through = border_flows(
-            values, d_out, before, after, c, t, length, K, V, BK, BV, C, PRECISION, wide
+            queries, values, d_out, before, after, takers, d_taken, c, t, length, K, V, BK, BV, C, PRECISION, wide
         )
-        read *= q * tl.exp(border_sums(gate, i, first, c, length, K, wide, True))
+        read *= tl.exp(border_sums(gate, i, first, c, length, K, wide, True))
         written *= load_block(keys, t, c, length, K, wide)
         written *= tl.exp(border_sums(gate, i, first, c, length, K, wide, False))
         flow = tl.sum(tl.where(later, begun + read[:, None, :], written[:, None, :]), 0)
@@ -271,20 +281,29 @@ def gate_kernel(
 
 @triton.jit
 def border_flows(
-    values, d_out, before, after, c, t, length,
+    queries, values, d_out, before, after, takers, d_taken, c, t, length,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, C: tl.constexpr,
     PRECISION: tl.constexpr, wide: tl.constexpr,
 ):  # fmt: skip
-    """What each token reads from the state before the chunk, writes to that after it (``[C, BK]``), and what passes."""
+    """What each token reads from the state before the chunk, writes to that after it (``[C, BK]``), and what passes.
+
+    Reads are times the queries; what is written is not yet times the keys.
+    """
     read, written, kept = tl.zeros([C, BK], wide), tl.zeros([C, BK], wide), tl.zeros([BK], wide)
+    taken = tl.zeros([C, BK], wide)
     for r in range(0, V, BV):
         v = r + tl.arange(0, BV)
         cell, inside = c[:, None] * V + v[None, :], (c < K)[:, None] & (v < V)[None, :]
         entering = tl.load(before + cell, mask=inside, other=0.0)
-        row, value = load_block(d_out, t, v, length, V, wide), load_block(values, t, v, length, V, wide)
+        row = load_block(d_out, t, v, length, V, wide)
         read += tl.dot(row, tl.trans(entering), input_precision=PRECISION, out_dtype=wide)
-        if after is not None:
-            leaving = tl.load(after + cell, mask=inside, other=0.0)
-            written += tl.dot(value, tl.trans(leaving), input_precision=PRECISION, out_dtype=wide)
-            kept += tl.sum(entering * leaving, 1)
+        if takers is not None:
+            row = load_block(d_taken, t, v, length, V, wide)
+            taken += tl.dot(row, tl.trans(entering), input_precision=PRECISION, out_dtype=wide)
+        value, leaving = load_block(values, t, v, length, V, wide), tl.load(after + cell, mask=inside, other=0.0)
+        written += tl.dot(value, tl.trans(leaving), input_precision=PRECISION, out_dtype=wide)
+        kept += tl.sum(entering * leaving, 1)
+    read *= load_block(queries, t, c, length, K, wide)
+    if takers is not None:
+        read -= taken * load_block(takers, t, c, length, K, wide)
     return read, written, kept

@@ -7,10 +7,13 @@ import triton
 import triton.language as tl
 
 from gated.core.ops._recurrence_kernels import gate_kernel, mix_kernel, states_kernel
-from gated.core.ops._triton import block, launch
+from gated.core.ops._triton import block, launch, precision
 
 WIDE = {torch.float32: tl.float32, torch.float64: tl.float64}
 """What kernels compute in, by the dtype of states."""
+
+_INNER = 32
+"""Channels worked on at a time: three products for one take many registers."""
 
 
 def chunk_size(gate: torch.Tensor | None) -> int:
@@ -24,7 +27,6 @@ def pass_states(
     gate: torch.Tensor | None,
     start: torch.Tensor,
     *,
-    precision: str,
     reverse: bool = False,
 ) -> torch.Tensor:
     """States at the borders of chunks, ``[S, chunks + 1, K, V]``, from ``start`` at the first border that is met.
@@ -34,7 +36,6 @@ def pass_states(
         v: ``[S, T, V]``.
         gate: ``[S, T]`` or ``[S, T, K]``, in the dtype of ``start``.
         start: ``[S, K, V]``.
-        precision: of products, see ``_triton.precision``.
         reverse: run from the last token to the first; a state has passed the gates of all tokens between its border
             and those that wrote it, and of the latter.
     """
@@ -42,7 +43,7 @@ def pass_states(
     size = chunk_size(gate)
     chunks = triton.cdiv(length, size)
     states = start.new_empty(sequences, chunks + 1, *start.shape[1:])
-    bk, bv = (block(x, _inner(precision)) for x in (width, v.shape[-1]))
+    bk, bv = (block(x, _INNER) for x in (width, v.shape[-1]))
     launch(
         states_kernel,
         (sequences, triton.cdiv(width, bk), triton.cdiv(v.shape[-1], bv)),
@@ -54,8 +55,9 @@ def pass_states(
         C=size,
         GATE=side(gate, "key"),
         REVERSE=reverse,
-        PRECISION=precision,
+        PRECISION=precision(),
         wide=WIDE[start.dtype],
+        num_warps=8 if size == 64 else 4,
     )
     return states
 
@@ -67,7 +69,6 @@ def mix(
     gate: torch.Tensor | None,
     states: torch.Tensor | None,
     *,
-    precision: str,
     gated: str = "key",
     reverse: bool = False,
     strict: bool = False,
@@ -82,7 +83,6 @@ def mix(
         values: ``[S, T, X]``.
         gate: ``[S, T]``, or per channel ``[S, T, R]`` (``gated="key"``) or ``[S, T, X]`` (``gated="value"``), or None.
         states: ``[S, chunks + 1, R, X]``, or ``[S, chunks + 1, X, R]`` for ``gated="value"``; None for zeros.
-        precision: of products.
         gated: the side whose channels the gates (and the first axis of the states) belong to.
         reverse: the sum runs over ``j >= i``.
         strict: without ``j = i``.
@@ -107,22 +107,17 @@ def mix(
         *(rows.contiguous(), cols.contiguous(), values.contiguous(), gate, states, out, length, chunks),
         R=width,
         X=size,
-        BR=block(width, 16 if kind == "key" else _inner(precision)),
+        BR=block(width, 16 if kind == "key" else _INNER),
         BX=bx,
         C=chunk,
         GATE=kind,
         REVERSE=reverse,
         STRICT=strict,
         TRANSPOSED=gated == "value",
-        PRECISION=precision,
+        PRECISION=precision(),
         wide=WIDE[wide],
     )
     return out
-
-
-def _inner(precision: str) -> int:
-    """Channels worked on at a time: three products for one take more registers."""
-    return 64 if precision == "tf32" else 32
 
 
 def side(gate: torch.Tensor | None, channels: str) -> str:
@@ -137,9 +132,9 @@ def gate_gradient(
     gate: torch.Tensor,
     states: torch.Tensor,
     d_out: torch.Tensor,
-    d_states: torch.Tensor | None,
-    *,
-    precision: str,
+    d_states: torch.Tensor,
+    takers: torch.Tensor | None = None,
+    d_taken: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """The gradient of a gate, in its shape.
 
@@ -150,8 +145,10 @@ def gate_gradient(
         gate: ``[S, T]`` or ``[S, T, K]``.
         states: of ``pass_states(k, v, gate, ...)``.
         d_out: ``[S, T, V]``.
-        d_states: of ``pass_states(q, d_out, gate, ..., reverse=True)``; None for zeros.
-        precision: of products.
+        d_states: gradients of the states at the borders of chunks, ``pass_states(q, d_out, gate, reverse=True)`` where
+            nothing is taken off the state.
+        takers: ``[S, T, K]``, keys that take values off the state that they meet; None if there are none.
+        d_taken: ``[S, T, V]``, the gradient of what they take, with the sign of something added.
     """
     sequences, length, width = q.shape
     chunks, kind = states.shape[1] - 1, side(gate, "key")
@@ -160,15 +157,16 @@ def gate_gradient(
     launch(
         gate_kernel,
         (chunks, sequences, triton.cdiv(width, bk) if kind == "key" else 1),
-        *(q.contiguous(), k.contiguous(), v.contiguous(), gate, states, d_out.contiguous(), d_states, d_gate),
-        *(length, chunks),
+        *(q.contiguous(), k.contiguous(), v.contiguous(), gate, states, d_out.contiguous(), d_states),
+        *(x if x is None else x.contiguous() for x in (takers, d_taken)),
+        *(d_gate, length, chunks),
         K=width,
         V=v.shape[-1],
         BK=bk,
         BV=block(v.shape[-1], 32),
         C=chunk_size(gate),
         GATE=kind,
-        PRECISION=precision,
+        PRECISION=precision(),
         wide=WIDE[states.dtype],
         num_warps=8 if kind == "head" else 4,
     )

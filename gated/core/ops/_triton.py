@@ -99,10 +99,10 @@ def block(size: int, largest: int) -> int:
 
 
 def precision(*inputs: torch.Tensor) -> str:
-    """How the products of an op round, by the tensors that its caller gave.
+    """How products round: as fp32 does, or as tf32 if one of ``inputs``, all that goes into them, is in half precision.
 
     Half precision holds no more digits than tf32 does. For fp32, three products in tf32 make one as good as its own on
-    NVIDIA's tensor cores; AMD's have fp32.
+    NVIDIA's tensor cores; AMD's have fp32. Recurrences give no inputs: their states and gates are in fp32.
     """
     if any(x.dtype in (torch.float16, torch.bfloat16) for x in inputs):
         return "tf32"

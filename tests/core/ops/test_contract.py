@@ -71,9 +71,10 @@ def heads(form: str) -> dict[str, int]:
     return {"B": 1, "H": 1} if interpreted(form) else {}
 
 
-def many_heads(form: str) -> dict[str, int]:
-    """Sizes at which errors can be compared: a gate that is constant over time has a gradient a head alone."""
-    return {"B": 1, "H": 1 if interpreted(form) else 8, "K": 16, "V": 16}
+def many_heads(case: Case, form: str) -> dict[str, int]:
+    """Sizes at which errors can be compared: one number a head has but one error a head, which may be small by luck."""
+    one_each = any(spec.shape.startswith("H") for spec in case.tensors.values())
+    return {"B": 1, "H": 8 if not interpreted(form) else 4 if one_each else 1, "K": 16, "V": 16}
 
 
 def takes(case: Case, *arguments: str) -> str | None:
@@ -123,9 +124,10 @@ def test_values_and_every_gradient_are_those_of_the_reference(case: Case, form: 
 
 
 @over(*FAST, dtype=lambda case, form: (torch.float32, torch.bfloat16, torch.float16))
+@pytest.mark.usefixtures("tensor_cores")
 def test_rounding_errors_are_at_most_twice_those_of_the_reference(case: Case, form: str, dtype: torch.dtype) -> None:
     length = 70 if dtype == torch.float32 and not interpreted(form) else 17  # products in half precision crawl on a CPU
-    x = case.make(length, dtype=dtype, **many_heads(form))
+    x = case.make(length, dtype=dtype, **many_heads(case, form))
     got = result(case, x, form)
     reference, exact = result(case, x, "reference"), result(case, to(torch.float64, x), "reference")
     # torch's own kernel, which this case runs in single precision, needs 4.3 units for its largest error with AVX-512
@@ -163,7 +165,7 @@ NOTHING = 1e-30
 
 def drawn_with_each_gate(case: Case, form: str) -> tuple[Tensors, ...]:
     """Calls that show every gate of ``GATES``: one with an item of the batch each, where gates have a batch."""
-    length, sizes = 20 if interpreted(form) else 70, many_heads(form)
+    length, sizes = 20 if interpreted(form) else 70, many_heads(case, form)
     calls = [case.make(length, dtype=torch.float32, gate=gate, **sizes) for gate in GATES.values()]
     batched = case.axes("B")
     if not batched.keys() >= set(case.named("log gate", "gate")):
@@ -180,6 +182,7 @@ def of_items(case: Case, count: int, found: Named) -> list[Named]:
 
 
 @over(*FAST, where=lambda case: case.named("log gate", "gate"))
+@pytest.mark.usefixtures("tensor_cores")
 def test_gates_at_their_extremes(case: Case, form: str) -> None:
     calls = drawn_with_each_gate(case, form)
     for x in calls:
@@ -304,8 +307,9 @@ def test_nothing_flows_against_the_order_of_time(case: Case, form: str) -> None:
     for before, after in zip(
         outputs(case, case(x, form)), outputs(case, case(changed, form, **unchecked(case))), strict=True
     ):
-        if form == "chunk" and "decay_bound" in case.options:
-            # decays are counted from the middle of a block, so they round with gates to come
+        by_fft = case.op == "scan" and "log_decay" in case.tensors and "T" not in case.tensors["log_decay"].shape
+        if form == "chunk" and ("decay_bound" in case.options or (by_fft and DEVICE.type == "cuda")):
+            # decays are counted from the middle of a block, so they round with gates to come; so does all of an FFT
             torch.testing.assert_close(after[(*index, seen)], before[(*index, seen)], rtol=1e-12, atol=1e-12)
         else:
             assert torch.equal(before[(*index, seen)], after[(*index, seen)])

@@ -10,6 +10,8 @@ import torch
 from gated.core.ops import gpsa
 from gated.core.testing import Named, assert_same, assert_within_budget, pooled, with_gradients
 
+from .cases import DEVICE
+
 
 def inputs(grid: tuple[int, int], dtype: torch.dtype = torch.float64) -> Named:
     tokens, heads = grid[0] * grid[1], 2
@@ -19,7 +21,7 @@ def inputs(grid: tuple[int, int], dtype: torch.dtype = torch.float64) -> Named:
         "v": (2, heads, tokens, 5),
     }
     shapes |= {"position": (heads, 3), "gate": (heads,)}
-    return {n: torch.randn(*shape, dtype=torch.float64).to(dtype) for n, shape in shapes.items()}
+    return {n: torch.randn(*shape, dtype=torch.float64).to(DEVICE, dtype) for n, shape in shapes.items()}
 
 
 def results(x: Named, grid: tuple[int, int], impl: str) -> Named:
@@ -33,6 +35,7 @@ def test_triton_is_the_reference_with_every_gradient(grid: tuple[int, int]) -> N
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.usefixtures("tensor_cores")
 def test_errors_are_those_of_the_reference_in_low_precision(dtype: torch.dtype) -> None:
     grid, draws = (4, 6), [inputs((4, 6), dtype) for _ in range(6)]
     exact = pooled(results({n: t.double() for n, t in x.items()}, grid, "reference") for x in draws)

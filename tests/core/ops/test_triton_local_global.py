@@ -12,6 +12,8 @@ from gated.core.ops.local_global.triton import backward, forward
 from gated.core.testing import Named, assert_same, assert_within_budget, with_gradients
 from gated.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("on_device")
+
 # the interpreter of triton 3.6 makes range() of arrays of one element
 LENGTHS = (0, 1, 15, 16, 17, 63, 64, 65, 130)
 
@@ -61,6 +63,7 @@ def test_padding_may_hold_anything(causal: bool) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.usefixtures("tensor_cores")
 def test_low_precision_errs_no_more_than_the_reference(dtype: torch.dtype) -> None:
     low = {n: (4 * t).to(dtype) for n, t in inputs(65).items()}
     exact = results({n: t.double() for n, t in low.items()}, "reference", group=20)
@@ -95,7 +98,7 @@ def test_nothing_to_do(shape: tuple[int, ...]) -> None:
 
 def test_autocast_casts_as_for_a_matmul() -> None:
     x = torch.randn(1, 1, 20, 4)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast(x.device.type, dtype=torch.bfloat16):
         (out,) = local_global(x, x, x, x, (x,), group_size=16, impl="triton")
         (expected,) = local_global(x, x, x, x, (x,), group_size=16, impl="chunk")
     assert out.dtype == expected.dtype == torch.bfloat16

@@ -14,6 +14,8 @@ from gated.core.ops.scan.reference import reference
 from gated.core.ops.scan.triton import backward, forward
 from gated.core.testing import Named, assert_same, assert_within_budget, with_gradients
 
+pytestmark = pytest.mark.usefixtures("on_device")
+
 # the interpreter of triton 3.6 makes range() of arrays of one element
 LENGTHS = (0, 1, 15, 16, 17, 63, 64, 65, 130)
 SHAPES = {"channel": (2, 2, -1, 3), "head": (2, 2, -1, 1), "constant": (2, 3), "constant head": (2, 1), "shared": (3,)}

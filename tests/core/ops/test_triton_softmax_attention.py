@@ -16,6 +16,8 @@ from gated.core.ops.softmax_attention.launches import mix
 from gated.core.testing import Named, assert_same, assert_within_budget, with_gradients
 from gated.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("on_device")
+
 LENGTHS = (0, 1, 15, 16, 17, 63, 64, 65, 130)
 
 CASES: list[dict[str, Any]] = [
@@ -102,6 +104,7 @@ def test_keys_of_another_number_than_queries(options: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("case", [CASES[1], CASES[5], CASES[7]], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.usefixtures("tensor_cores")
 def test_errors_are_those_of_the_reference_in_low_precision(dtype: torch.dtype, case: dict[str, Any]) -> None:
     x, options = inputs(40, case)
     low = cast(x, dtype)

@@ -34,7 +34,6 @@ def residuals(
     gate: torch.Tensor | None,
     start: torch.Tensor,
     *,
-    precision: str,
     reverse: bool = False,
     less: tuple[torch.Tensor, torch.Tensor] | tuple[None, None] = (None, None),
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -46,7 +45,6 @@ def residuals(
         beta: ``[S, T]``.
         gate: ``[S, T]``, ``[S, T, K]`` or None.
         start: ``[S, K, V]``.
-        precision: of products.
         reverse: run from the last token to the first.
         less: keys and values ``[S, T, K]``, ``[S, T, V]`` that are taken off the state.
     """
@@ -64,7 +62,7 @@ def residuals(
         C=_BLOCK,
         GATE=kind,
         REVERSE=reverse,
-        PRECISION=precision,
+        PRECISION=precision(),
         wide=WIDE[start.dtype],
     )
     residual = start.new_empty(v.shape)
@@ -94,7 +92,7 @@ def residuals(
         CHUNK=chunk,
         GATE=kind,
         REVERSE=reverse,
-        PRECISION=precision,
+        PRECISION=precision(),
         wide=WIDE[start.dtype],
     )
     return residual, states
@@ -110,9 +108,9 @@ def forward(
     start: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return the output ``[S, T, V]``, the final state, the residuals and the states at the borders of chunks."""
-    gate, digits = None if gate is None else gate.contiguous(), precision(k, v)
-    residual, states = residuals(k, v, beta, gate, start, precision=digits)
-    out = mix(q, k, residual * beta.unsqueeze(-1), gate, states, precision=digits, dtype=v.dtype)
+    gate = None if gate is None else gate.contiguous()
+    residual, states = residuals(k, v, beta, gate, start)
+    out = mix(q, k, residual * beta.unsqueeze(-1), gate, states, dtype=v.dtype)
     return out, states[:, -1].clone(), residual, states
 
 
@@ -131,13 +129,13 @@ def backward(
 
     Going back, queries write ``d_out`` into the gradient of the state, and keys take ``beta d_r`` off it again.
     """
-    gate, digits = None if gate is None else gate.contiguous(), precision(k, d_out)
+    gate = None if gate is None else gate.contiguous()
     share = beta.unsqueeze(-1)
     change = residual * share
-    alike = partial(mix, gate=gate, precision=digits)
+    alike = partial(mix, gate=gate)
     # queries write d_out into d_S; with the sign turned, that is the state of a delta rule which they take from
     d_change = alike(k, q, d_out, states=None, reverse=True, chunk=_BLOCK)
-    d_change, d_states = residuals(k, d_change, beta, gate, -d_final, precision=digits, reverse=True, less=(q, d_out))
+    d_change, d_states = residuals(k, d_change, beta, gate, -d_final, reverse=True, less=(q, d_out))
     d_states = -d_states
     d_v = d_change * share
 
@@ -148,8 +146,7 @@ def backward(
     if gate is None:
         d_gate = states.new_empty(0)
     else:
-        d_gate = gate_gradient(q, k, change, gate, states, d_out, d_states, precision=digits)
-        d_gate -= gate_gradient(k, k, change, gate, states, d_v, None, precision=digits)
+        d_gate = gate_gradient(q, k, change, gate, states, d_out, d_states, takers=k, d_taken=d_v)
     return d_q, d_k.to(k.dtype), d_v, (d_change * residual).sum(-1), d_gate, d_states[:, 0].clone()
 
 

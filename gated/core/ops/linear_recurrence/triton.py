@@ -9,7 +9,6 @@ import torch
 
 from gated.core.ops._recurrence import Inputs
 from gated.core.ops._recurrence_triton import chunk_size, gate_gradient, mix, pass_states
-from gated.core.ops._triton import precision
 
 
 def triton(inputs: Inputs, state: torch.Tensor, *, decay_bound: float | None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -24,9 +23,9 @@ def forward(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, gate: torch.Tensor | None, start: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return the output ``[S, T, V]``, the final state and the states at the borders of chunks."""
-    gate, digits = None if gate is None else gate.contiguous(), precision(k, v)
-    states = pass_states(k, v, gate, start, precision=digits)
-    return mix(q, k, v, gate, states, precision=digits, dtype=v.dtype), states[:, -1].clone(), states
+    gate = None if gate is None else gate.contiguous()
+    states = pass_states(k, v, gate, start)
+    return mix(q, k, v, gate, states, dtype=v.dtype), states[:, -1].clone(), states
 
 
 @torch.library.custom_op("gated::linear_recurrence_triton_backward", mutates_args=())
@@ -41,15 +40,12 @@ def backward(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return the gradients of ``q, k, v, gate`` (empty without one) and of the initial state."""
     gate = None if gate is None else gate.contiguous()
-    alike = partial(mix, gate=gate, precision=precision(k, v))
-    d_states = pass_states(q, d_out, gate, d_final, precision=precision(k, v), reverse=True)
+    alike = partial(mix, gate=gate)
+    d_states = pass_states(q, d_out, gate, d_final, reverse=True)
     d_q = alike(d_out, v, k, states=states, gated="value")
     d_k = alike(v, d_out, q, states=d_states, gated="value", reverse=True, dtype=k.dtype)
     d_v = alike(k, q, d_out, states=d_states, reverse=True, dtype=v.dtype)
-    if gate is None:
-        d_gate = states.new_empty(0)
-    else:
-        d_gate = gate_gradient(q, k, v, gate, states, d_out, d_states, precision=precision(k, v))
+    d_gate = states.new_empty(0) if gate is None else gate_gradient(q, k, v, gate, states, d_out, d_states)
     return d_q, d_k, d_v, d_gate, d_states[:, 0].clone()
 
 

@@ -38,7 +38,7 @@ def mix(
     """
     out, peak, share, seen = _outputs(q, v, clip)
     gates = *_parts(past, peak.dtype), past_resets, *_parts(future, peak.dtype), future_resets
-    rules = _rules(*gates, key_mask, begin, end)
+    rules = _rules(peak.dtype, *gates, key_mask, begin, end)
     options = _options(q, k, v, clip, signed)
     launch(
         forward_kernel,
@@ -75,7 +75,7 @@ def mix_backward(
     column_past, column_future = torch.empty_like(row_past), torch.empty_like(row_future)
     delta = torch.empty_like(peak)
     gates = *_parts(past, peak.dtype), past_resets, *_parts(future, peak.dtype), future_resets
-    rules = _rules(*gates, key_mask, begin, end)
+    rules = _rules(peak.dtype, *gates, key_mask, begin, end)
     numbers = _numbers(q, k, begin, end, scale)
     q, k, v, d_out = (x.contiguous() for x in (q, k, v, d_out))
     # tiles of one size: then both kernels find the same number for a score, and the gates' gradient keeps its digits
@@ -129,9 +129,13 @@ def _parts(potential: torch.Tensor | None, wide: torch.dtype) -> tuple[torch.Ten
     return high, (potential - high).to(wide)
 
 
-def _rules(*rules: torch.Tensor | None) -> list[torch.Tensor | None]:
-    """Ints are 32 bits wide in the kernels."""
-    return [x if x is None else (x.int() if x.dtype == torch.int64 else x).contiguous() for x in rules]
+def _rules(wide: torch.dtype, *rules: torch.Tensor | None) -> list[torch.Tensor | None]:
+    """Ints are 32 bits wide in the kernels, and so are masks beside doubles.
+
+    Triton 3.6 packs what it multiplies by the narrowest type loaded on the way there, and can't pack doubles by bytes.
+    """
+    cast = (torch.int64, torch.bool) if wide == torch.float64 else (torch.int64,)
+    return [x if x is None else (x.int() if x.dtype in cast else x).contiguous() for x in rules]
 
 
 def _blocks(x: torch.Tensor, size: int) -> int:
@@ -153,10 +157,10 @@ def _options(
     # with bias factors the keys are in single precision whatever the values are, and need it
     d, e, rounding = q.shape[-1], v.shape[-1], precision(q, k)
     bd, be = block(d, 2 * d), block(e, 2 * e)
-    half, widest = rounding == "tf32", max(bd, be)
+    half, widest, double = rounding == "tf32", max(bd, be), torch.float64 in (q.dtype, k.dtype, v.dtype)
     rows = max(16, (min(64, 4096 // widest) if half else min(32, 2048 // widest)) // sums)
     return {
-        **{"D": d, "E": e, "BD": bd, "BE": be, "M": rows, "N": 32 if widest <= 128 else 16},
+        **{"D": d, "E": e, "BD": bd, "BE": be, "M": rows, "N": 32 if widest <= 128 and not double else 16},
         **{"CLIP": clip, "SIGNED": signed, "PRECISION": rounding},
         "num_warps": 4 if rows == 64 and widest <= 64 else 8,
         "num_stages": 2 if half and widest <= 64 else 1,
