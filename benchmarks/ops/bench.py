@@ -131,7 +131,7 @@ def main() -> None:
     print(f"ceilings on {THREADS} thread: matmul {matmul:.1f} GFLOP/s, copy {copy:.1f} GB/s", flush=True)
     rows, grown, seconds = ROWS, GROWTH, 1.0
     if options.smoke:
-        rows, grown, seconds = smoke(ROWS), [Growth(GROWTH[0].op, GROWTH[0].form, (64, 128))], 0.0
+        rows, grown, seconds = smoke(ROWS), [Growth(GROWTH[0].op, GROWTH[0].form, (512, 1024))], 0.0
     lines, points = [], []
     for row in rows:
         name = f"{row.op}, {row.form}, {row.size} beside {row.peer}"
@@ -152,7 +152,8 @@ def main() -> None:
     for promise, found, kept in promises(lines, points):
         print(f"{kept:>4}  {promise}" + (f" ({found})" if found else ""))
     if not options.only:
-        write(options.out, lines, points, machine(matmul, copy, options.rounds))
+        for table in (lines, points, machine(matmul, copy, options.rounds)):
+            write(options.out, table)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.ops.results import SLACK, Line, Point, by_form, growth, read
+from benchmarks.ops.results import FOLDER, SLACK, GpuLine, Line, Point, by_form, growth, read, rows
 
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
@@ -37,6 +37,7 @@ def everything(lines: list[Line], points: list[Point], facts: dict[str, str]) ->
     for op in dict.fromkeys(line.op for line in lines):
         parts += [f"### {op}", _rows(op, lines)]
     parts += ["### Growth with length", _growth(points), "### Promises", _promises(lines, points)]
+    parts += ["### On a GPU", _on_gpu(rows(FOLDER, GpuLine))]
     return "\n\n".join(parts)
 
 
@@ -81,14 +82,14 @@ def _limit(least: str) -> tuple[str, str]:
 
 
 def _rows(op: str, lines: list[Line]) -> str:
-    rows = []
+    cells: list[tuple[str, ...]] = []
     for line in lines:
         if line.op != op:
             continue
         if not line.ms:
-            rows.append((line.form, line.size, f"not measured: {line.note}", line.peer, "", "", "", "", ""))
+            cells.append((line.form, line.size, f"not measured: {line.note}", line.peer, "", "", "", "", ""))
             continue
-        rows.append(
+        cells.append(
             (
                 line.form,
                 line.size,
@@ -101,20 +102,27 @@ def _rows(op: str, lines: list[Line]) -> str:
                 f"{line.copy_share} %",
             )
         )
-    return table(HEAD, rows)
+    return table(HEAD, cells)
 
 
 def _growth(points: list[Point]) -> str:
-    rows = [
+    cells = [
         (p.op, p.form, f"{int(p.length):,}", p.us_per_token or "not measured", p.system_us_per_token, p.peak_mib)
         for own in by_form(points).values()
         for p in own
     ]
-    return table(("op", "form", "tokens", "µs a token", "of them the kernel", "MiB above the inputs"), rows)
+    return table(("op", "form", "tokens", "µs a token", "of them the kernel", "MiB above the inputs"), cells)
 
 
 def _promises(lines: list[Line], points: list[Point]) -> str:
     return table(("promise", "found", "kept"), promises(lines, points))
+
+
+def _on_gpu(lines: list[GpuLine]) -> str:
+    head = ("form", "size", "dtype", "ms forward", "ms", "chunk", "attention", "MiB", "chunk", "differs by")
+    columns = ("size", "dtype", "forward_ms", "ms", "chunk_ms", "attention_ms", "mib", "chunk_mib", "difference")
+    cells = [(f"{line.op}, {line.form}", *(getattr(line, column) for column in columns)) for line in lines]
+    return f"`python -m benchmarks.ops.gpu` on one {lines[0].gpu}.\n\n" + table(head, cells)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,16 +1,18 @@
-"""What a run leaves behind: three tables of plain strings, read back as they were written."""
+"""What a run leaves behind: four tables of plain strings, read back as they were written."""
 
 from __future__ import annotations
 
 import csv
 import math
 import statistics
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 FOLDER = Path(__file__).resolve().parents[1] / "results"
 SLACK = 1.15
+Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True)
@@ -68,22 +70,47 @@ class Fact:
     value: str
 
 
-def write(folder: Path, lines: list[Line], points: list[Point], facts: list[Fact]) -> None:
+@dataclass(frozen=True)
+class GpuLine:
+    """One row of ``ops_gpu.csv``: milliseconds of a GPU, forward and backward unless said otherwise.
+
+    Attributes:
+        dtype: of queries, keys and values; gates and states are fp32.
+        attention_ms: torch's attention over the same queries, keys and values, causal for the recurrences.
+        mib: memory above the inputs at its peak.
+        difference: of the Triton form from the chunk form, relative to the largest value.
+    """
+
+    gpu: str
+    op: str
+    form: str
+    size: str
+    dtype: str
+    forward_ms: str
+    ms: str
+    chunk_ms: str
+    attention_ms: str
+    mib: str
+    chunk_mib: str
+    difference: str
+
+
+def write(folder: Path, rows: Sequence[Any]) -> None:
+    """Write rows of one kind, one or more, to the file of that kind."""
     folder.mkdir(parents=True, exist_ok=True)
-    for kind, rows in ((Line, lines), (Point, points), (Fact, facts)):
-        with (folder / FILES[kind]).open("w", newline="", encoding="utf-8") as file:
-            out = csv.DictWriter(file, [f.name for f in fields(kind)], lineterminator="\n")
-            out.writeheader()
-            out.writerows(asdict(row) for row in rows)
+    with (folder / FILES[type(rows[0])]).open("w", newline="", encoding="utf-8") as file:
+        out = csv.DictWriter(file, [f.name for f in fields(rows[0])], lineterminator="\n")
+        out.writeheader()
+        out.writerows(asdict(row) for row in rows)
+
+
+def rows(folder: Path, kind: type[Kind]) -> list[Kind]:
+    with (folder / FILES[kind]).open(newline="", encoding="utf-8") as file:
+        return [kind(**row) for row in csv.DictReader(file)]
 
 
 def read(folder: Path = FOLDER) -> tuple[list[Line], list[Point], dict[str, str]]:
-    tables = []
-    for kind, name in FILES.items():
-        with (folder / name).open(newline="", encoding="utf-8") as file:
-            tables.append([kind(**row) for row in csv.DictReader(file)])
-    lines, points, facts = tables
-    return lines, points, {fact.fact: fact.value for fact in facts}
+    return rows(folder, Line), rows(folder, Point), {fact.fact: fact.value for fact in rows(folder, Fact)}
 
 
 class Growing(NamedTuple):
@@ -116,4 +143,4 @@ def by_form(points: list[Point]) -> dict[tuple[str, str], list[Point]]:
     return groups
 
 
-FILES = {Line: "ops.csv", Point: "ops_growth.csv", Fact: "ops_machine.csv"}
+FILES = {Line: "ops.csv", Point: "ops_growth.csv", Fact: "ops_machine.csv", GpuLine: "ops_gpu.csv"}
