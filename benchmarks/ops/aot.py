@@ -87,7 +87,7 @@ def launches(names: list[str], quick: bool) -> dict[tuple[str, str, int, str, st
     for op in names:
         if "triton" not in import_module(f"gated.core.ops.{op}.api").OP.forms:
             continue
-        for dtype, width in QUICK.get(op, SIZES[2:3]) if quick else SIZES:
+        for dtype, width in SIZES[2:3] if quick else SIZES:
             for tensors, function in calls(op, dtype, width):
                 with written_down() as written:
                     out = function()
@@ -106,8 +106,6 @@ def launches(names: list[str], quick: bool) -> dict[tuple[str, str, int, str, st
 DOUBLE = torch.float64, 16
 """What ``gradcheck`` and the tests take on a GPU."""
 SIZES = (*((dtype, width) for dtype in (torch.float32, torch.bfloat16) for width in (64, 128)), DOUBLE)
-QUICK = {"softmax_attention": (*SIZES[2:3], DOUBLE)}
-"""Half precision alone where an op is not here; a key mask has stopped the compiler in double precision."""
 
 
 def compiled(launch: Launch, target: str) -> tuple[int, int, int]:
