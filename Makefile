@@ -31,7 +31,7 @@ bench-ops: .venv-bench/.installed
 
 # Compilers for NVIDIA and AMD come with triton: no GPU is needed.
 bench-aot: $(STAMP)
-	@echo "==> every kernel compiled for sm_80, sm_90, sm_120 and gfx942 (about 10 minutes)"
+	@echo "==> every kernel compiled for sm_80, sm_90, sm_120 and gfx942 (10 to 20 minutes)"
 	@TRITON_INTERPRET=0 $(BIN)/python benchmarks/ops/aot.py -o benchmarks/ops/aot.csv
 
 test-slow: $(STAMP)

@@ -131,6 +131,7 @@ def main() -> None:
     print(f"ceilings on {THREADS} thread: matmul {matmul:.1f} GFLOP/s, copy {copy:.1f} GB/s", flush=True)
     rows, grown, seconds = ROWS, GROWTH, 1.0
     if options.smoke:
+        # of shorter tensors the system may not count a page
         rows, grown, seconds = smoke(ROWS), [Growth(GROWTH[0].op, GROWTH[0].form, (512, 1024))], 0.0
     lines, points = [], []
     for row in rows:
