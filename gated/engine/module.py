@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import Any, ClassVar, Literal
 
 import lightning as L
@@ -12,6 +13,9 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from gated.core.nn.buildable import Buildable, public_path
 from gated.engine.allocator import keep_freed_memory
 from gated.engine.checkpoint import FORMAT
+
+COMPILE = {"fallback_random": True}
+"""Options of ``torch.compile``: random numbers by torch's own generator, which on a CPU is faster than inductor's."""
 
 
 class GatedModule(L.LightningModule):
@@ -53,9 +57,11 @@ class GatedModule(L.LightningModule):
     def on_fit_start(self) -> None:
         """Compile in place if asked to, so that the names of the weights stay as they are."""
         keep_freed_memory()
+        if not torch.cuda.is_available():
+            # as Lightning sets it, every optimiser step loads the driver's library anew to look for a GPU
+            os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
         if self.compile_net:
-            # the generator of eager code: the same dropout with and without, and faster than inductor's on a CPU
-            self.net.compile(options={"fallback_random": True})
+            self.net.compile(options=COMPILE)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW in two groups, with the schedule stepped once an optimiser step."""

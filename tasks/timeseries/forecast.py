@@ -9,7 +9,7 @@ from torch import nn
 from torchmetrics import MeanAbsoluteError, MeanSquaredError
 
 from gated.core.nn.buildable import Buildable
-from gated.engine.module import GatedModule
+from gated.engine.module import COMPILE, GatedModule
 from gated.errors import UserError
 from tasks.timeseries.least_squares import linear_map
 from tasks.timeseries.windows import Batch
@@ -48,7 +48,7 @@ class Forecaster(GatedModule):
         self.loss, self.normalize, self.quantiles = loss, normalize, quantiles
         self.val_mse, self.val_mae = MeanSquaredError(), MeanAbsoluteError()
         self.test_mse, self.test_mae = MeanSquaredError(), MeanAbsoluteError()
-        self.train_loss = torch.zeros(2)  # sum over windows, number of them
+        self.train_loss: tuple[float | torch.Tensor, int] = (0.0, 0)  # sum over windows, number of them
 
     def setup(self, stage: str) -> None:
         """Start a shortcut that is still zero as the linear map fitted to the training windows of the data module."""
@@ -57,17 +57,28 @@ class Forecaster(GatedModule):
         if stage == "fit" and data is not None and shortcut is not None and not shortcut.weight.any():
             self.net.start_from_linear(linear_map(data.windows("train")).float())
 
+    def on_fit_start(self) -> None:
+        """Compile the loss together with the network: by itself it takes a sixth of a small step."""
+        super().on_fit_start()
+        if self.compile_net:
+            self.objective = torch.compile(self.objective, options=COMPILE)  # type: ignore[method-assign]
+
+    def objective(self, batch: Batch) -> torch.Tensor:
+        """Return the loss of a batch of windows."""
+        return self._loss(self.net(batch.x, **batch.covariates), batch)
+
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Return the loss of a batch of windows."""
-        loss = self._loss(self.net(batch.x, **batch.covariates), batch)
+        loss = self.objective(batch)
         # what Lightning does to log a step takes a tenth of a small one
-        self.train_loss = self.train_loss.to(loss) + len(batch.x) * torch.stack((loss.detach(), torch.ones_like(loss)))
+        total, count = self.train_loss
+        self.train_loss = (total + len(batch.x) * loss.detach(), count + len(batch.x))
         return loss
 
     def on_train_epoch_end(self) -> None:
         """Log ``train/loss``, the mean over the windows of the epoch."""
         total, count = self.train_loss
-        self.train_loss = torch.zeros(2)
+        self.train_loss = (0.0, 0)
         self.log("train/loss", total / count)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

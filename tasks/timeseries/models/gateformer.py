@@ -23,6 +23,7 @@ from gated.core.nn.fusion import GatedFusion, MeanFusion
 from gated.core.nn.instance_norm import instance_normalize
 from gated.core.nn.mlp import MLP
 from gated.core.nn.patching import SeriesPatches
+from gated.core.nn.relu import ReLU
 from gated.errors import UserError
 from tasks.timeseries.models.covariates import KnownAhead
 
@@ -126,7 +127,7 @@ class Gateformer(Buildable):
 
         def layers(mixer: MixerFactory, count: int) -> nn.Sequential:
             def mlp() -> MLP:
-                return MLP(d_model, d_ff, activation=nn.ReLU, dropout=dropout)
+                return MLP(d_model, d_ff, activation=ReLU, dropout=dropout)
 
             return nn.Sequential(
                 *(PreNormBlock(d_model, mixer(d_model), mlp=mlp(), drop=Dropout(dropout)) for _ in range(count))

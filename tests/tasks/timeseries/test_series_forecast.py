@@ -55,6 +55,22 @@ def test_logged_metrics_do_not_depend_on_batch_size(sales_csv, stage):
         assert metrics[f"{prefix}/mae"] == pytest.approx(float(miss.abs().mean()), rel=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec", "ignore:.*torch.jit")
+def test_compiled_training_ends_with_the_forecasts_of_plain_training(sales_csv):
+    ends, x = [], torch.randn(8, 14, 2)
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        net = Gateformer(14, 7, d_model=16, d_ff=16, num_layers=1, num_heads=2, patch_size=7, stride=7, dropout=0.0)
+        data = SeriesTable(sales_csv, input_size=14, horizon=7, batch_size=16)
+        options = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
+        L.Trainer(max_epochs=2, **options).fit(Forecaster(net, compile=compiled), datamodule=data)
+        with torch.no_grad():
+            ends.append(net.eval()(x))
+    # not the weights: a bias of the keys, whose gradient is rounding errors alone, goes where they say
+    torch.testing.assert_close(ends[1], ends[0], atol=1e-4, rtol=1e-4)
+
+
 def test_forecaster_refuses_unknown_loss():
     with pytest.raises(UserError, match="'mse' or 'mae'"):
         Forecaster(network(), loss="rmse")
