@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from gated.core.ops._decay_centred import Centred, block_size
 from gated.core.ops._decay_channel import ChunkDecay, doubled
 from gated.core.ops._op import is_exporting, is_fixed
+from gated.core.ops._products import rows_by_rows
 
 _NEGLIGIBLE = {torch.float32: -128.0, torch.float64: -800.0}
 """exp of this is zero, and a thousand times it is still an ordinary number (which -inf - -inf is not)."""
@@ -47,7 +48,7 @@ def chunk_decay(
         bound: lower bound of ``gate`` if one is known.
     """
     if gate is None:
-        return ChunkDecay([(row @ cols.mT).tril() for row in rows], list(rows), cols, None)
+        return ChunkDecay([rows_by_rows(row, cols).tril() for row in rows], list(rows), cols, None)
     if gate.dim() == cols.dim():
         size = block_size(bound, gate.shape[-2])
         if size == 1:
@@ -58,7 +59,7 @@ def chunk_decay(
     weights = segment_decay(gate)
     from_start = weights[..., 0] * gate[..., :1].exp()
     return ChunkDecay(
-        [row @ cols.mT * weights for row in rows],
+        [rows_by_rows(row, cols) * weights for row in rows],
         [row * from_start.unsqueeze(-1) for row in rows],
         cols * weights[..., -1, :].unsqueeze(-1),
         finite(gate.sum(-1)),

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
+from gated.core.ops._products import rows_by_rows
+
 
 class ChunkDecay(NamedTuple):
     """What leaves and enters chunks of ``C`` tokens, decayed on its way.
@@ -37,7 +39,7 @@ def doubled(rows: Sequence[torch.Tensor], cols: torch.Tensor, gate: torch.Tensor
         col = cols.unflatten(-2, (-1, 2, size))[..., 0, :, :] * to_border
         for i, row in enumerate(rows):
             row = row.unflatten(-2, (-1, 2, size))[..., 1, :, :] * from_border
-            square = row @ col.mT if size > 2 else (row.unsqueeze(-2) * col.unsqueeze(-3)).sum(-1)
+            square = rows_by_rows(row, col) if size > 2 else (row.unsqueeze(-2) * col.unsqueeze(-3)).sum(-1)
             scores[i] = _joined(scores[i], square)
         start, end = (
             torch.cat((start_top, start_bottom + start_top[..., -1:, :]), -2),

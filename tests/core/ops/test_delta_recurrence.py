@@ -113,3 +113,18 @@ def test_errors_name_the_argument_what_was_expected_and_what_came(change, messag
     arguments = inputs(5, "none", dtype=torch.float32) | change
     with pytest.raises(UserError, match="(?s)" + message):
         delta_recurrence(**arguments)
+
+
+@pytest.mark.parametrize("length", [64, 512])
+def test_keys_that_repeat_under_beta_two_cost_few_digits(length):
+    """Mirrors and no contraction: solving for the changes keeps digits here that an explicit inverse loses."""
+    x = inputs(length, "none", width=32, value_width=32)
+    common = torch.randn(2, 2, 1, 32, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    x["k"] = torch.nn.functional.normalize(0.9 * common + 0.1 * x["k"], dim=-1)
+    x["beta"] = torch.full_like(x["beta"], 2.0)
+    del x["log_decay"]
+    exact = delta_recurrence(**x, impl="reference").output
+    missed = {
+        impl: delta_recurrence(**{name: t.float() for name, t in x.items()}, impl=impl).output - exact for impl in IMPLS
+    }
+    assert missed["chunk"].square().mean() < 10**2 * missed["reference"].square().mean()

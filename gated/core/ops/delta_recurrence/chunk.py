@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from gated.core.ops._decay import blocks_for, chunk_decay, chunk_size, finite, in_chunks, leading, loops
+from gated.core.ops._products import columns_by_columns
 from gated.core.ops._recurrence import Inputs, in_segments
 
 _GROUP = 16
@@ -32,10 +33,12 @@ def _segment(inputs: Inputs, state: torch.Tensor, *, decay_bound: float | None) 
 
     # row i: change_i + sum_{j<i} overlap_ij change_j = beta_i (v_i - what the state at the start holds for k_i)
     right = torch.cat((v, decay.readers[1]), -1) * beta
-    solved = torch.linalg.solve_triangular((overlap * beta).tril(-1), right, upper=False, unitriangular=True)
+    # transposed, so that what LAPACK takes and gives by columns lies in rows: nothing is copied, and nothing strided
+    lower = (overlap * beta).tril(-1)
+    solved = torch.linalg.solve_triangular(lower.mT, right.mT, upper=True, left=False, unitriangular=True).mT
     fresh, seen = solved.split([width, k.shape[-1]], -1)
 
-    writer, total = decay.writer.mT, decay.log_total
+    writer, total = decay.writer, decay.log_total
     if total is not None:
         total = total.exp()[..., None, None] if total.dim() == 3 else total.exp()[..., None]
     scan = _scan if loops(fresh.shape[2]) else _scan_unrolled
@@ -52,7 +55,7 @@ def _scan(
     for m, (write, new, held) in enumerate(zip(writer.unbind(2), fresh.unbind(2), seen.unbind(2), strict=True)):
         states.append(state)
         changes.append(new - held @ state)
-        state = (state if total is None else state * total[:, :, m]) + write @ changes[-1]
+        state = (state if total is None else state * total[:, :, m]) + columns_by_columns(write, changes[-1])
     if not states:
         return state.unsqueeze(2)[:, :, :0], fresh, state
     return torch.stack(states, 2), torch.stack(changes, 2), state
@@ -64,7 +67,7 @@ def _scan_unrolled(
     """The same without a loop over a number that may be symbolic: steps inside groups, then a solve over the groups."""
     count, width = fresh.shape[2], state.shape[-1]
     eye = torch.eye(state.shape[-2], dtype=state.dtype, device=state.device)
-    step, writes = (eye if total is None else eye * total) - writer @ seen, writer @ fresh
+    step, writes = (eye if total is None else eye * total) - writer.mT @ seen, writer.mT @ fresh
     # padded steps keep the state
     groups = blocks_for(count, _GROUP)
     missing = groups * _GROUP - count

@@ -7,6 +7,7 @@ from functools import partial
 import torch
 
 from gated.core.ops._decay import chunk_decay, chunk_size, finite, in_chunks, leading, scan_states
+from gated.core.ops._products import columns_by_columns
 from gated.core.ops._recurrence import Inputs, in_segments
 
 
@@ -23,6 +24,6 @@ def _segment(inputs: Inputs, state: torch.Tensor, *, decay_bound: float | None) 
     gate = None if gate is None else in_chunks(finite(gate, decay_bound), size)
     decay = chunk_decay((q,), k, gate, decay_bound)
 
-    before, state = scan_states(state, decay.writer.mT @ v, decay.log_total)
+    before, state = scan_states(state, columns_by_columns(decay.writer, v), decay.log_total)
     output = decay.scores[0] @ v + decay.readers[0] @ before
     return leading(output.flatten(2, 3), 2, length), state
