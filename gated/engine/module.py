@@ -55,13 +55,17 @@ class GatedModule(L.LightningModule):
         return self.net(*args)
 
     def on_fit_start(self) -> None:
-        """Compile in place if asked to, so that the names of the weights stay as they are."""
+        """Keep freed memory, and compile if asked to."""
         keep_freed_memory()
         if not torch.cuda.is_available():
             # as Lightning sets it, every optimiser step loads the driver's library anew to look for a GPU
             os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
         if self.compile_net:
-            self.net.compile(options=COMPILE)
+            self.compile_step()
+
+    def compile_step(self) -> None:
+        """Compile the network, in place: the names of the weights stay as they are."""
+        self.net.compile(options=COMPILE)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW in two groups, with the schedule stepped once an optimiser step."""

@@ -64,7 +64,10 @@ def test_compiled_training_ends_with_the_forecasts_of_plain_training(sales_csv):
         net = Gateformer(14, 7, d_model=16, d_ff=16, num_layers=1, num_heads=2, patch_size=7, stride=7, dropout=0.0)
         data = SeriesTable(sales_csv, input_size=14, horizon=7, batch_size=16)
         options = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
+        before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
         L.Trainer(max_epochs=2, **options).fit(Forecaster(net, compile=compiled), datamodule=data)
+        # neither validation nor the smaller last batch is worth a compilation of its own
+        assert torch._dynamo.utils.counters["stats"]["unique_graphs"] - before == compiled
         with torch.no_grad():
             ends.append(net.eval()(x))
     # not the weights: a bias of the keys, whose gradient is rounding errors alone, goes where they say
