@@ -20,7 +20,7 @@ def dropout(x: torch.Tensor, p: float) -> torch.Tensor:
     if cut == 0 or cut >= _LEVELS or x.device.type != "cpu":
         return F.dropout(x, p)
     keep = (_hashed if torch.compiler.is_compiling() else _drawn)(x, cut)
-    return x * (keep * (_LEVELS / (_LEVELS - cut)))
+    return x * keep.mul_(_LEVELS / (_LEVELS - cut))
 
 
 def _drawn(x: torch.Tensor, cut: int) -> torch.Tensor:

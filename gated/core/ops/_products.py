@@ -36,9 +36,10 @@ class _RowsByRows(torch.autograd.Function):
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         a, b = ctx.saved_tensors
-        return grad @ b, grad.mT @ a
+        needed = ctx.needs_input_grad
+        return grad @ b if needed[0] else None, grad.mT @ a if needed[1] else None
 
 
 class _ColumnsByColumns(torch.autograd.Function):
@@ -53,6 +54,7 @@ class _ColumnsByColumns(torch.autograd.Function):
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         a, b = ctx.saved_tensors
-        return b @ grad.mT, a @ grad
+        needed = ctx.needs_input_grad
+        return b @ grad.mT if needed[0] else None, a @ grad if needed[1] else None
