@@ -109,7 +109,8 @@ def draw_curves(log: Path, figure: Path) -> None:
             column = f"{stage}/{name}"
             if column in table:
                 kept = table[["step", column]].dropna()
-                axis.plot(kept["step"], kept[column], label=stage)
+                # a line through one point is not seen
+                axis.plot(kept["step"], kept[column], label=stage, marker="o" if len(kept) == 1 else None)
         axis.set(title=name, xlabel="step")
         axis.grid(alpha=0.3)
         if axis.lines:

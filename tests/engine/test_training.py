@@ -11,8 +11,10 @@ import pytest
 import soundfile
 import torch
 import yaml
+from matplotlib.figure import Figure
 
 from gated.cli.main import main
+from gated.engine.run import draw_curves
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +61,17 @@ def fit(recordings: Path):
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
     return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+def test_curves_of_a_single_epoch_are_seen(tmp_path: Path, monkeypatch) -> None:
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: drawn.append(figure) or path.touch())
+    for epochs in (1, 2):
+        rows = [f"{epoch},{10 * epoch},{1 / (1 + epoch)}" for epoch in range(epochs)]
+        (tmp_path / "metrics.csv").write_text("\n".join(["epoch,step,val/loss", *rows]))
+        draw_curves(tmp_path / "metrics.csv", tmp_path / f"{epochs}.png")
+    marks = [[line.get_marker() for axis in figure.axes for line in axis.lines] for figure in drawn]
+    assert marks == [["o"], ["None"]]
 
 
 def test_a_run_leaves_everything_and_resume_is_as_if_it_had_never_stopped(tmp_path: Path, fit, capsys) -> None:
