@@ -24,16 +24,18 @@ def columns_by_columns(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return out
 
 
-class _RowsByRows(torch.autograd.Function):
+class _Product(torch.autograd.Function):
     generate_vmap_rule = True
-
-    @staticmethod
-    def forward(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        return a @ b.mT
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[torch.Tensor, torch.Tensor], output: torch.Tensor) -> None:
         ctx.save_for_backward(*inputs)
+
+
+class _RowsByRows(_Product):
+    @staticmethod
+    def forward(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return a @ b.mT
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
@@ -42,16 +44,10 @@ class _RowsByRows(torch.autograd.Function):
         return grad @ b if needed[0] else None, grad.mT @ a if needed[1] else None
 
 
-class _ColumnsByColumns(torch.autograd.Function):
-    generate_vmap_rule = True
-
+class _ColumnsByColumns(_Product):
     @staticmethod
     def forward(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         return a.mT @ b
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[torch.Tensor, torch.Tensor], output: torch.Tensor) -> None:
-        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
