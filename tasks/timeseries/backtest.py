@@ -73,16 +73,19 @@ class Backtest:
     def verdict(self, model: str = MODEL) -> str:
         """Return one sentence: what won on validation, how it did on test rows, and whether the model is worth it."""
         test, choice, metric = self._overall("test")[self.metric], self.choice, self.metric
-        others = test.drop(choice)
-        sentence = f"{choice} won on validation; on the test rows its {metric} is {test[choice]:.3f}"
+        own, others = f"{test[choice]:.4f}", test.drop(choice)
+        sentence = f"{choice} won on validation; on the test rows its {metric} is {own}"
         if others.empty:
             return sentence + "."
         best = str(others.idxmin())
+        lowest = f"{others[best]:.4f}"
+        if lowest == own:
+            return f"{sentence}, that of {best} the same to four places."
         if test[choice] > others[best]:
-            return f"{sentence}, and that of {best} is lower: {others[best]:.3f}."
+            return f"{sentence}, and that of {best} is lower: {lowest}."
         if model in others:
-            return f"{sentence}, the lowest; {model} has more ({others[model]:.3f})."
-        return f"{sentence}, the lowest; next is {best} ({others[best]:.3f})."
+            return f"{sentence}, the lowest; {model} has more ({others[model]:.4f})."
+        return f"{sentence}, the lowest; next is {best} ({lowest})."
 
     def to_frame(self, part: Part = "test") -> pd.DataFrame:
         """Return every forecast, in the layout of neuralforecast's ``cross_validation``.

@@ -139,7 +139,7 @@ def test_validation_alone_decides():
     result = backtest(table, HORIZON, methods, plan=plan(table, HORIZON, borders=borders))
     assert result.choice == "zero"
     assert result.leaderboard().index.tolist() == ["zero", "nine"]
-    said = "zero won on validation; on the test rows its MAE is 18.000, and that of nine is lower: 0.000."
+    said = "zero won on validation; on the test rows its MAE is 18.0000, and that of nine is lower: 0.0000."
     assert result.verdict() == said
     changed = table.values.copy()
     changed.iloc[100:] = -5.0
@@ -156,8 +156,12 @@ def test_the_choice_by_another_metric():
 @pytest.mark.parametrize(
     ("model", "said"),
     [
-        (1.0, "Gateformer won on validation; on the test rows its MAE is 1.000, the lowest; next is two (2.000)."),
-        (9.0, "two won on validation; on the test rows its MAE is 2.000, the lowest; Gateformer has more (9.000)."),
+        (1.0, "Gateformer won on validation; on the test rows its MAE is 1.0000, the lowest; next is two (2.0000)."),
+        (9.0, "two won on validation; on the test rows its MAE is 2.0000, the lowest; Gateformer has more (9.0000)."),
+        (
+            2.00001,
+            "two won on validation; on the test rows its MAE is 2.0000, that of Gateformer the same to four places.",
+        ),
     ],
 )
 def test_the_verdict_on_the_model(model: float, said: str):
