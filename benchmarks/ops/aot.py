@@ -81,12 +81,15 @@ def calls(op: str, dtype: torch.dtype, width: int):
         raise SystemExit(f"{op} has a Triton form but no calls in {__file__}: add its options here")
 
 
+def with_kernels() -> list[str]:
+    """Return the names of the ops that have kernels."""
+    return [op for op in ops.list_ops() if "triton" in import_module(f"gated.core.ops.{op}.api").OP.forms]
+
+
 def launches(names: list[str], quick: bool) -> dict[tuple[str, str, int, str, str], Launch]:
     """Return every different launch by op (the first that has it), dtype, width, kernel and variant."""
     found, known = {}, set()
     for op in names:
-        if "triton" not in import_module(f"gated.core.ops.{op}.api").OP.forms:
-            continue
         for dtype, width in SIZES[2:3] if quick else SIZES:
             for tensors, function in calls(op, dtype, width):
                 with written_down() as written:
@@ -147,7 +150,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="half precision, 64 channels, all variants on sm_90 alone")
     parser.add_argument("-o", "--output", type=Path, help="write the table there")
     options = parser.parse_args()
-    found = launches(options.ops or ops.list_ops(), options.quick)
+    found = launches(options.ops or with_kernels(), options.quick)
     _FOUND.extend(found.values())
     triton.knobs.nvidia.dump_ptxas_log = triton.knobs.compilation.always_compile = True  # a cached kernel has no log
     keys = list(found)

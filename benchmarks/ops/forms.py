@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from math import isqrt
 from typing import NamedTuple
 
@@ -12,7 +13,15 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.ops.timing import Call
-from gated.core.ops import delta_recurrence, gpsa, linear_recurrence, local_global, scan, softmax_attention
+from gated.core.ops import (
+    delta_recurrence,
+    gated_conv,
+    gpsa,
+    linear_recurrence,
+    local_global,
+    scan,
+    softmax_attention,
+)
 from gated.core.ops._op import Impl
 from gated.core.ops._recurrence import Recurrence
 
@@ -112,6 +121,23 @@ def moving(size: Size, *, constant: bool = False, dtype: torch.dtype = torch.flo
     return Call(function, [normal(*size, dtype=dtype), gate])
 
 
+def widths_of(size: Size, order: int) -> list[int]:
+    """Channels of each step of a gated convolution that ends with those of ``size``."""
+    return [size.width // 2 ** (order - 1 - k) for k in range(order)]
+
+
+def convolved(size: Size, *, order: int, kernel: int) -> Call:
+    side, widths = isqrt(size.length), widths_of(size, order)
+
+    def function(
+        x: torch.Tensor, context: torch.Tensor, weight: torch.Tensor, *mixes: torch.Tensor, impl: Impl = "auto"
+    ) -> torch.Tensor:
+        return gated_conv(x, context, weight, mixes=mixes, grid=(side, side), scale=1 / 3, impl=impl).output
+
+    tokens = [normal(size.batch, size.length, channels) for channels in (widths[0], sum(widths))]
+    return Call(function, [*tokens, normal(sum(widths), kernel, kernel), *map(normal, widths[1:], widths)])
+
+
 def linear_flops(size: Size) -> float:
     """Two products with the state a token, three times with the backward pass."""
     return 3.0 * 4 * size.batch * size.heads * size.length * size.width**2
@@ -134,6 +160,13 @@ def gpsa_flops(size: Size) -> float:
 def grouped_flops(size: Size, group: int = 256) -> float:
     local = 3.0 * 4 * size.batch * size.heads * size.length * group * size.width
     return local + linear_flops(size)
+
+
+def convolved_flops(size: Size, *, order: int, kernel: int) -> float:
+    """A product and a sum a tap, and the maps between the steps, three times with the backward pass."""
+    widths = widths_of(size, order)
+    maps = sum(a * b for a, b in pairwise(widths))
+    return 3.0 * 2 * size.batch * size.length * (kernel**2 * sum(widths) + maps)
 
 
 def scan_flops(size: Size, *, complex_: bool = False) -> float:
@@ -163,6 +196,12 @@ FORMS = {
     ("softmax_attention", "causal forget gate"): Form(forgetting, partial(attention_flops, causal=True)),
     ("gpsa", "grid"): Form(grid_attention, gpsa_flops),
     ("local_global", "groups of 256"): Form(grouped, grouped_flops),
+    **{
+        ("gated_conv", f"order {order}, {kernel} x {kernel}"): Form(
+            partial(convolved, order=order, kernel=kernel), partial(convolved_flops, order=order, kernel=kernel)
+        )
+        for order, kernel in ((3, 7), (1, 31))
+    },
     ("scan", "per channel"): Form(moving, scan_flops),
     ("scan", "constant"): Form(partial(moving, constant=True), scan_flops),
     ("scan", "complex"): Form(partial(moving, dtype=torch.complex64), partial(scan_flops, complex_=True)),

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from triton.testing import do_bench
 
+from benchmarks.ops.aot import with_kernels
 from benchmarks.ops.forms import COMPILED, FORMS, Size
 from benchmarks.ops.peers import attention
 from benchmarks.ops.results import FOLDER, GpuLine, write
@@ -83,7 +84,7 @@ def main() -> None:
     torch.manual_seed(0)
     lines = []
     for op, form in FORMS:
-        if form.endswith((COMPILED, "bf16")):
+        if op not in with_kernels() or form.endswith((COMPILED, "bf16")):
             continue
         for size in (VIT,) if op == "gpsa" else (LONG,) if op in ("scan", "local_global") else (LONG, VIT):
             for dtype in (torch.float32,) if form == "complex" else (torch.float32, torch.bfloat16):

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
+from math import isqrt
 
 import torch
 import torch.nn.functional as F
@@ -62,6 +63,22 @@ def delta_loop(ours: Call) -> Call:
             loop = _fla("gated_delta_rule", "naive_recurrent_gated_delta_rule")
             return loop(*_time_first(q, k, v, beta, gate))[0].transpose(1, 2)
         return _fla("kda", "naive_recurrent_kda")(*_time_first(q, k, v, gate, beta))[0].transpose(1, 2)
+
+    return Call(function, ours.tensors)
+
+
+def channels_first(ours: Call) -> Call:
+    """``gated_conv`` as convolutional networks have it: of ``[B, C, H, W]``, from tokens and back."""
+
+    def function(x: torch.Tensor, context: torch.Tensor, weight: torch.Tensor, *mixes: torch.Tensor) -> torch.Tensor:
+        side = isqrt(x.shape[1])
+        p, q = (t.mT.unflatten(2, (side, side)).contiguous() for t in (x, context))
+        seen = F.conv2d(q, weight.unsqueeze(1), padding="same", groups=len(weight)) / 3
+        first, *others = seen.split([p.shape[1], *map(len, mixes)], 1)
+        p = p * first
+        for mix, gate in zip(mixes, others, strict=True):
+            p = F.conv2d(p, mix[:, :, None, None]) * gate
+        return p.flatten(2).mT
 
     return Call(function, ours.tensors)
 

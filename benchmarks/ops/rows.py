@@ -93,6 +93,14 @@ ROWS = [
         for form in ("grid", "grid" + COMPILED)
     ),
     Row("local_global", "groups of 256", Size(1, 1, 4096, 128), REFERENCE, peers.reference, tolerance=1e-4),
+    *(
+        Row("gated_conv", form, size, "torch's convolution, channels first", peers.channels_first, tolerance=1e-4)
+        for form, size in (
+            ("order 3, 7 x 7", Size(8, 1, 14 * 14, 192)),
+            ("order 3, 7 x 7", Size(2, 1, 56 * 56, 64)),
+            ("order 1, 31 x 31", Size(2, 1, 56 * 56, 64)),
+        )
+    ),
     # the loop of fla-core is quadratic in backward; the reference, a loop too, is not
     Row("scan", "per channel", SHORT, LOOP, peers.scan_loop, tolerance=1e-4),
     Row("scan", "constant", SHORT, LOOP, peers.scan_loop, tolerance=1e-4),

@@ -2,6 +2,7 @@
 
 from gated.core.mixers.base import Grid, MixerFactory, TokenMixer, require
 from gated.core.mixers.fox import ForgettingAttention
+from gated.core.mixers.gated_conv import GatedConv
 from gated.core.mixers.gated_delta import GatedDeltaNet
 from gated.core.mixers.gau import GatedAttentionUnit
 from gated.core.mixers.gla import GatedLinearAttention
@@ -13,6 +14,7 @@ __all__ = [
     "GPSA",
     "ForgettingAttention",
     "GatedAttentionUnit",
+    "GatedConv",
     "GatedDeltaNet",
     "GatedLinearAttention",
     "Grid",

@@ -23,8 +23,10 @@ class TokenMixer(nn.Module):
     """Output ``n`` depends on inputs ``0..n`` only (an instance may set it, where it is an option)."""
     bidirectional: ClassVar[bool] = True
     """Can be built so that every output sees every input."""
-    needs_grid: ClassVar[bool] = False
-    """Must be told the ``(height, width)`` that the tokens come from."""
+    needs_grid: bool = False
+    """Must be told the grid that the tokens come from (an instance may set it, where it is an option)."""
+    grid_dims: int = 2
+    """Axes of the grid that it needs: ``(height, width)``, but for an instance that says otherwise."""
     supports_mask: ClassVar[bool] = True
     """Honours ``mask`` (padding invariance)."""
     stateful: ClassVar[bool] = False
@@ -39,7 +41,7 @@ class TokenMixer(nn.Module):
 
         Args:
             x_BND: tokens ``[B, N, D]``.
-            grid: ``(height, width)`` with ``height * width == N``, for mixers with ``needs_grid``.
+            grid: sizes with a product of ``N``, ``(height, width)`` for images, for mixers with ``needs_grid``.
             mask: ``[B, N]`` bool, True where a token is real; masked tokens change nothing elsewhere.
         """
         raise NotImplementedError

@@ -31,7 +31,7 @@ class GPSA(TokenMixer):
         proj_dropout: dropout after the output projection.
     """
 
-    needs_grid: ClassVar[bool] = True
+    needs_grid = True
     supports_mask: ClassVar[bool] = False
 
     def __init__(

@@ -166,8 +166,8 @@ class CentreMixer(nn.Module):
     def __init__(self, dim: int, mixer: MixerFactory, spatial_dims: int) -> None:
         super().__init__()
         self.mixer = mixer(dim)
-        if spatial_dims == 3:
-            require(self.mixer, "GatedUNet with spatial_dims=3", needs_grid=False)
+        if self.mixer.needs_grid:
+            require(self.mixer, f"GatedUNet with spatial_dims={spatial_dims}", grid_dims=spatial_dims)
         self.norm = nn.Identity() if self.mixer.normalizes_input else nn.LayerNorm(dim)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -149,7 +149,7 @@ class Case:
         return arguments
 
 
-SIZES = {"B": 2, "H": 2, "K": 4, "V": 3, "D": 6, "E": 5, "R": 3, "N": 4}
+SIZES = {"B": 2, "H": 2, "K": 4, "V": 3, "D": 6, "E": 5, "R": 3, "N": 4, "C0": 2, "C1": 3, "C2": 4}
 
 
 def declared(op: str) -> GatedOp:
@@ -317,19 +317,20 @@ def _softmax() -> list[Case]:
     ]
 
 
-def _gpsa() -> list[Case]:
-    def grid(length: int) -> tuple[int, int]:
-        """The rows and columns nearest to a square; a prime number of tokens is a row."""
-        rows = int(length**0.5)
-        while rows and length % rows:
-            rows -= 1
-        return rows, (length // rows if rows else 4)
+def _grid(length: int) -> tuple[int, int]:
+    """The rows and columns nearest to a square; a prime number of tokens is a row."""
+    rows = int(length**0.5)
+    while rows and length % rows:
+        rows -= 1
+    return rows, (length // rows if rows else 4)
 
+
+def _gpsa() -> list[Case]:
     values, positions = Spec("B H T D"), {"position": Spec("H 3"), "gate": Spec("H", "gate")}
     tensors = {"q": values, "k": values, "v": Spec("B H T E"), **positions}
     return [
-        Case("gpsa", "wide", tensors, {"grid": grid, "scale": 0.3}, typical=True, dynamic="B"),
-        Case("gpsa", "tall", tensors, {"grid": lambda length: grid(length)[::-1]}, dynamic="B"),
+        Case("gpsa", "wide", tensors, {"grid": _grid, "scale": 0.3}, typical=True, dynamic="B"),
+        Case("gpsa", "tall", tensors, {"grid": lambda length: _grid(length)[::-1]}, dynamic="B"),
     ]
 
 
@@ -348,5 +349,50 @@ def _local_global() -> list[Case]:
     ]
 
 
+def _gated_conv() -> list[Case]:
+    def case(
+        name: str,
+        kernel: str,
+        *,
+        steps: int = 1,
+        state: int | None = None,
+        masked: bool = False,
+        biased: bool = False,
+        typical: bool = False,
+        **options: Any,
+    ) -> Case:
+        channels = ("C0", "C1", "C2")[:steps]
+        count = sum(SIZES[c] for c in channels)
+        tensors = {
+            "x": Spec(f"B T {channels[0]}"),
+            "context": Spec(f"B T {count}"),
+            "weight": Spec(f"{count} {kernel}"),
+        }
+        tensors |= {"bias": Spec(f"{count}")} if biased else {}
+        for k in range(1, steps):
+            tensors[f"mixes[{k - 1}]"] = Spec(f"{channels[k]} {channels[k - 1]}")
+        for k in range(1, steps) if biased else ():
+            tensors[f"mix_biases[{k - 1}]"] = Spec(channels[k])
+        if masked:
+            tensors["mask"] = Spec("B T", "mask")
+        if state is not None:
+            tensors["initial_state"] = Spec(f"B {state} {count}", "state")
+            options |= {"causal": True, "return_state": True}
+        order = "forward" if state is not None else None
+        return Case("gated_conv", name, tensors, options, order, typical, "B" if "grid" in options else "T")
+
+    return [
+        case("one-step", "5", activation="sigmoid"),
+        case("line", "4", steps=3, biased=True, scale=0.5, typical=True),
+        case("causal", "3", steps=2, biased=True, dilation=2, state=4, typical=True),
+        case("causal-mask", "4", state=3, masked=True, activation="silu"),
+        case("plane", "3 4", steps=3, biased=True, grid=_grid, activation="gelu", typical=True),
+        case("plane-mask", "3 3", steps=2, grid=_grid, dilation=2, masked=True),
+        case("large", "193", activation="gelu", masked=True),
+        case("large-plane", "15 13", steps=2, grid=_grid, dilation=2),
+        case("volume", "3 2 3", biased=True, grid=lambda length: (1, *_grid(length))),
+    ]
+
+
 _SCORES = ("q_local", "k_local", "q_global", "k_global")
-CASES = [*_linear(), *_delta(), *_scan(), *_softmax(), *_gpsa(), *_local_global()]
+CASES = [*_linear(), *_delta(), *_scan(), *_softmax(), *_gpsa(), *_local_global(), *_gated_conv()]

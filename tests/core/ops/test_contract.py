@@ -321,13 +321,15 @@ PADDING = {
     "ends": (torch.arange(26) >= 4) & (torch.arange(26) < 21),
     "end": torch.arange(26) < 17,
 }
-MAY_PAD = {"softmax_attention": "ends", "local_global": "end"}
-"""Where padding is as if it were not there: these count places on (windows, groups), others skip what is masked."""
+MAY_PAD = {"softmax_attention": "ends", "local_global": "end", "gated_conv": "end"}
+"""Where padding is as if it were not there: these count places (windows, groups, taps), others skip what is masked."""
 KEY_SIDE = ("k", "v", "bias_factors[1]")
 
 
 @over(
-    where=lambda case: takes(case, "mask", "key_mask") and not case.packed and not case.named("mask"),
+    where=lambda case: (
+        takes(case, "mask", "key_mask") and not (case.packed or case.named("mask") or "grid" in case.options)
+    ),
     content=lambda case, form: (1e3, math.nan),
 )
 def test_padding_changes_neither_values_nor_gradients(case: Case, form: str, content: float) -> None:

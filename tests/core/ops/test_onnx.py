@@ -284,11 +284,30 @@ def of_gpsa(length: int, batch: int) -> tuple[torch.Tensor, ...]:
     return *(torch.randn(batch, 2, length, width) for width in (8, 8, 5)), torch.randn(2, 3), torch.randn(2)
 
 
+def of_gated_conv(length: int, batch: int) -> tuple[torch.Tensor, ...]:
+    mask, line, state = (
+        torch.arange(batch * length).view(batch, length) % 4 > 0,
+        torch.randn(5, 4),
+        torch.randn(batch, 3, 5),
+    )
+    tokens = (torch.randn(batch, length, width) for width in (2, 5))
+    return *tokens, line, torch.randn(5), torch.randn(3, 2), torch.randn(3), mask, state
+
+
+def gated_conv_options(x, context, weight, bias, mix, mix_bias, mask, state) -> tuple[torch.Tensor, ...]:
+    options = {"mixes": [mix], "mix_biases": [mix_bias], "mask": mask}
+    return (
+        ops.gated_conv(x, context, weight, bias, dilation=2, activation="gelu", scale=0.3, **options).output,
+        *ops.gated_conv(x, context, weight, causal=True, initial_state=state, return_state=True, **options),
+    )
+
+
 # op -> (inputs for a length and batch, every option, axes that vary); a grid fixes the number of tokens
 PLAIN = {
     "softmax_attention": (of_softmax, softmax_options, (ALONG,) * 8 + (TOKENS,)),
     "scan": (of_scan, scan_options, (ALONG, ALONG, TOKENS, {0: "batch"})),
     "local_global": (of_local_global, local_global_options, (ALONG,) * 5 + (TOKENS,)),
+    "gated_conv": (of_gated_conv, gated_conv_options, (TOKENS, TOKENS, {}, {}, {}, {}, TOKENS, {0: "batch"})),
     "gpsa": (of_gpsa, lambda *x: ops.gpsa(*x, grid=(3, 4)), ({0: "batch"},) * 3 + ({}, {})),
 }
 
