@@ -54,6 +54,13 @@ def existing_file(path: str | Path, what: str) -> Path:
         return path
     if path.is_dir():
         raise UserError(f"{what}: {path} is a folder", expected="a file", hint="give the path of one file")
+    if path.exists() or str(path) == "-":
+        raise UserError(
+            f"{what}: {path} is no file",
+            expected="a file, which can be read more than once",
+            found="standard input, a pipe or a device",
+            hint="save it to a file first and give its path",
+        )
     parent = next((p for p in path.absolute().parents if p.is_dir()), Path("/"))
     raise UserError(
         f"{what} not found: {path}",

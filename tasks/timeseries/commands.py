@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from gated.errors import UserError
 from tasks.timeseries.reading import read_table, write_table
 from tasks.timeseries.reading.options import add_reading_options, reading_options
 from tasks.timeseries.recipe import Recipe
+from tasks.timeseries.request import check_names, shares
 from tasks.timeseries.table import Table
 
 if TYPE_CHECKING:
@@ -36,10 +38,7 @@ def forecast(argv: list[str]) -> int:
     parser.add_argument("--ckpt", help="a .ckpt of `gated timeseries fit`, or an exported folder, instead of training")
     args = parser.parse_args(argv)
     _check_outputs(args.csv, {args.out: ".csv", args.plot: ".png"})
-    levels = args.level if args.level is not None else [] if args.ckpt else [_LEVEL]
-    for level in levels:
-        if not 0 < level < 100:
-            raise UserError("a level is a share in percent", expected="between 0 and 100", found=f"{level:g}")
+    levels = shares(args.level if args.level is not None else [] if args.ckpt else [_LEVEL])
     study = None
     if args.ckpt:
         if levels or args.model:
@@ -54,7 +53,7 @@ def forecast(argv: list[str]) -> int:
         print(_summary(table))
         ahead = forecast_with(net, table, args.horizon, args.target)
     else:
-        study = _compare(args)
+        study = _compare(args, levels)
         table = study.table
         ahead = study.future(levels, progress=_tell)
         if levels:
@@ -102,25 +101,23 @@ def _parser(name: str, description: str) -> Parser:
     return parser
 
 
-def _compare(args: object) -> Study:
+def _compare(args: object, levels: Sequence[float] = ()) -> Study:
     """Read, compare and print."""
     options = vars(args)
-    for name in ("steps", "input_size"):
-        if options[name] is not None and options[name] < 1:
-            raise UserError(f"--{name.replace('_', '-')} must be positive", expected=">= 1", found=str(options[name]))
+    recipe = Recipe(steps=options["steps"], seed=options["seed"], input_size=options["input_size"])
     table = read_table(options["csv"], **reading_options(args))
     return_freed_memory()
     print(_summary(table), flush=True)
+    check_names(table, levels)
 
     from tasks.timeseries.study import compare  # brings torch, which is not needed while a large file is read
 
-    recipe = Recipe(steps=options["steps"], seed=options["seed"], input_size=options["input_size"])
     study = compare(table, options["horizon"], recipe=recipe, model=options["model"], bar=True, progress=_tell)
     print(_comparison(study))
     return study
 
 
-def _coverage(study: Study, levels: list[float]) -> str:
+def _coverage(study: Study, levels: Sequence[float]) -> str:
     """Say how many of the test values the intervals held."""
     held = study.intervals(levels).coverage()
     return "\n".join(

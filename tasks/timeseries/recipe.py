@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tasks.timeseries.request import whole
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -33,3 +35,14 @@ class Recipe:
     epochs: int = 30
     steps: int = 1000
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            UserError: one is not whole or too small.
+        """
+        for name in ("input_size", "steps", "epochs", "d_model", "d_ff", "num_layers"):
+            if (value := getattr(self, name)) is not None:
+                whole(name, value)
+        whole("seed", self.seed, least=0)

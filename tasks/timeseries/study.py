@@ -18,6 +18,7 @@ from tasks.timeseries.methods.statistical import Statistical, cost, weight
 from tasks.timeseries.panel import require_ahead
 from tasks.timeseries.plan import Plan, plan
 from tasks.timeseries.recipe import Recipe
+from tasks.timeseries.request import ends
 from tasks.timeseries.table import Table
 
 Progress = Callable[[str], None]
@@ -83,6 +84,14 @@ class Forecast:
     bounds: dict[float, tuple[np.ndarray, np.ndarray]]
     columns: tuple[str, ...]
 
+    @property
+    def date_name(self) -> str:
+        """The column of dates in :meth:`frame`; where they came as an index, a name that no series has."""
+        name = self.table.layout.date_column or "date"
+        while name in self.columns:
+            name += "_"
+        return name
+
     def frame(self, *, names: dict[str, str] | None = None) -> pd.DataFrame:
         """Return a row for each step of each group: the date column, the id column in long layout, the series.
 
@@ -94,17 +103,17 @@ class Forecast:
         table, (groups, horizon, _) = self.table, self.middle.shape
         layout = table.layout
         dates = [table.future_dates(horizon, group) for group in range(groups)]
-        columns: dict[str, object] = {layout.date_column or "date": np.concatenate([d.to_numpy() for d in dates])}
+        columns: dict[str, object] = {self.date_name: np.concatenate([d.to_numpy() for d in dates])}
         if len(dates) == 1 or isinstance(table.values.index, pd.DatetimeIndex):
-            columns[layout.date_column or "date"] = dates[0].append(dates[1:])
+            columns[self.date_name] = dates[0].append(dates[1:])
         if layout.id_column is not None:
             columns = {layout.id_column: np.repeat(np.array(table.ids, dtype=object), horizon), **columns}
         for place, name in enumerate(self.columns):
             shown = (names or {}).get(name, name)
             columns[shown] = self.middle[..., place].ravel()
-            for level, (low, high) in sorted(self.bounds.items()):
-                columns[f"{shown}-lo-{level:g}"] = low[..., place].ravel()
-                columns[f"{shown}-hi-{level:g}"] = high[..., place].ravel()
+            levels = sorted(self.bounds)
+            for level, pair in zip(levels, ends(shown, levels), strict=True):
+                columns |= {end: bound[..., place].ravel() for end, bound in zip(pair, self.bounds[level], strict=True)}
         return pd.DataFrame(columns)
 
 

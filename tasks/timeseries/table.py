@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
-from tasks.timeseries.dates import DateFormat
+from tasks.timeseries.dates import DateFormat, follows_wall_clock, localised, wall_clock
 
 
 @dataclass(frozen=True)
@@ -116,4 +116,9 @@ class Table:
         last, name = self.values.index[self.offsets[group + 1] - 1], self.values.index.name
         if isinstance(self.frequency, int):
             return pd.RangeIndex(last + self.frequency, last + self.frequency * (steps + 1), self.frequency, name=name)
-        return pd.date_range(last, periods=steps + 1, freq=self.frequency)[1:].rename(name)
+        if last.tz is None or not follows_wall_clock(self.frequency):
+            return pd.date_range(last, periods=steps + 1, freq=self.frequency)[1:].rename(name)
+        # three rows tell the time of day, whichever of them a change of clocks moved
+        wall = wall_clock(self.group(group).index[-3:])[-1]
+        ahead = pd.date_range(wall, periods=steps + 1, freq=self.frequency)[1:]
+        return localised(ahead, last.tz).as_unit(last.unit).rename(name)

@@ -50,6 +50,9 @@ def test_a_missing_file_names_the_nearest_folder(tmp_path: Path) -> None:
         existing_file(tmp_path / "no" / "file.csv", "table")
     with pytest.raises(UserError, match="is a folder"):
         existing_file(tmp_path, "table")
+    for stream in ("-", "/dev/null"):
+        with pytest.raises(UserError, match=r"is no file(.|\n)*a pipe(.|\n)*save it"):
+            existing_file(stream, "table")
 
 
 def test_a_report_is_one_file_with_everything_inside(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ class GatedAttentionUnit(TokenMixer):
         super().__init__()
         self.group_size, self.causal, self.dropout = group_size, causal, dropout
         self.width = round(expansion * dim)
-        self.qk_dim, self.rotary_dim = qk_dim, min(32, qk_dim)
+        self.qk_dim, self.rotary_dim = qk_dim, min(32, qk_dim) // 2 * 2  # it turns pairs
         self.to_uvz = nn.Linear(dim, 2 * self.width + qk_dim)
         # one scale and offset each for: local queries, global queries, local keys, global keys
         self.gamma = nn.Parameter(torch.randn(4, qk_dim) * 0.02)

@@ -47,7 +47,7 @@ class MossFormerAttention(TokenMixer):
     ) -> None:
         super().__init__()
         self.group_size, self.causal, self.dropout, self.token_shift = group_size, causal, dropout, token_shift
-        self.rotary_dim = min(32, qk_dim)
+        self.rotary_dim = min(32, qk_dim) // 2 * 2  # it turns pairs
         options: dict[str, Any] = {"kernel_size": kernel_size, "causal": causal, "dropout": dropout}
         self.to_hidden = ConvLinear(dim, 4 * dim, **options)
         self.to_qk = ConvLinear(dim, qk_dim, **options)
@@ -61,7 +61,7 @@ class MossFormerAttention(TokenMixer):
     ) -> torch.Tensor:
         """Mix the tokens; see :class:`TokenMixer`."""
         if mask is not None:
-            x_BND = x_BND * mask.unsqueeze(-1).to(x_BND.dtype)
+            x_BND = x_BND.masked_fill(~mask.unsqueeze(-1), 0.0)
         if self.token_shift:
             shifted, kept = x_BND.tensor_split(2, -1)
             x_BND = torch.cat((F.pad(shifted, (0, 0, 1, 0))[:, : x_BND.shape[1]], kept), -1)
@@ -84,4 +84,4 @@ class MossFormerAttention(TokenMixer):
         )
         gated = (att_u.squeeze(1) * v) * torch.sigmoid(att_v.squeeze(1) * u)
         out: torch.Tensor = self.to_out(gated, mask)
-        return out if mask is None else out * mask.unsqueeze(-1).to(out.dtype)
+        return out if mask is None else out.masked_fill(~mask.unsqueeze(-1), 0.0)

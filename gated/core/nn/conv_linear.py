@@ -68,6 +68,6 @@ class ConvLinear(nn.Module):
         """``[B, N, in_dim] -> [B, N, out_dim]``; masked tokens are silent to their neighbours."""
         hidden = F.silu(self.linear(self.norm(x_BND)))
         if mask is not None:
-            hidden = hidden * mask.unsqueeze(-1).to(hidden.dtype)
+            hidden = hidden.masked_fill(~mask.unsqueeze(-1), 0.0)
         out: torch.Tensor = self.dropout(self.conv(hidden))
         return out

@@ -39,6 +39,23 @@ class Shapes:
             found=str(list(tensor.shape)),
         )
 
+    def floating(self, **tensors: torch.Tensor | None) -> Shapes:
+        """Check that tensors (None passes) hold real floating-point numbers: whole ones would be cut off."""
+        for argument, tensor in tensors.items():
+            if self.active and tensor is not None and not tensor.is_floating_point():
+                raise UserError(
+                    f"{self.op}: {argument} has the wrong dtype",
+                    expected="a real floating-point dtype",
+                    found=str(tensor.dtype),
+                )
+        return self
+
+    def share(self, argument: str, value: float) -> Shapes:
+        """Check that a probability lies between 0 and 1."""
+        if not 0 <= value <= 1:
+            raise UserError(f"{self.op}: {argument} is no probability", expected="between 0 and 1", found=f"{value}")
+        return self
+
     def dtype(self, argument: str, tensor: torch.Tensor | None, dtype: torch.dtype) -> Shapes:
         """Check that ``tensor`` (None passes) has ``dtype``."""
         if self.active and tensor is not None and tensor.dtype != dtype:

@@ -14,13 +14,14 @@ import torch
 
 def rows_by_rows(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """``a @ b.mT``: ``[..., M, K], [..., N, K] -> [..., M, N]``, equal leading sizes."""
-    out: torch.Tensor = _RowsByRows.apply(a, b)
+    # a view, since torch.compile loses a gradient of a tensor that is given twice
+    out: torch.Tensor = _RowsByRows.apply(a, b.view_as(b))
     return out
 
 
 def columns_by_columns(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """``a.mT @ b``: ``[..., K, M], [..., K, N] -> [..., M, N]``, equal leading sizes."""
-    out: torch.Tensor = _ColumnsByColumns.apply(a, b)
+    out: torch.Tensor = _ColumnsByColumns.apply(a, b.view_as(b))
     return out
 
 

@@ -84,6 +84,7 @@ def check_inputs(
         raise UserError(
             f"{op}: v has the wrong number of heads", expected=f"a multiple of H={q.shape[1]}", found=f"HV={v.shape[1]}"
         )
+    shapes.floating(q=q, k=k, v=v, log_decay=log_decay, beta=beta)
     shapes.check("beta", beta, "B HV T", "B H T").check("mask", mask, "B T").dtype("mask", mask, torch.bool)
     shapes.check("log_decay", log_decay, "B HV T K", "B H T K", "B HV T", "B H T", "HV", "H")
     if cu_seqlens is not None:
@@ -98,14 +99,15 @@ def check_inputs(
         raise UserError(f"{op}: decay_bound is not a bound on log_decay", expected="<= 0", found=str(decay_bound))
     if check and log_decay is not None and log_decay.numel():
         low, high = (float(x) for x in torch.aminmax(log_decay.detach()))
-        if high > 0:
+        if not high <= 0:  # NaN too
             raise UserError(
                 f"{op}: log_decay must not grow the state",
                 expected="every log_decay <= 0",
                 found=f"a largest value of {high:g}",
                 hint="pass logsigmoid(x) or -softplus(x)",
             )
-        if decay_bound is not None and low < decay_bound:
+        # as the gate's dtype rounds it: what a caller makes of it there may lie no lower
+        if decay_bound is not None and low < float(log_decay.new_tensor(decay_bound)):
             raise UserError(
                 f"{op}: log_decay breaks the stated decay_bound",
                 expected=f"every log_decay >= {decay_bound:g}",
@@ -150,7 +152,7 @@ def run(
         inputs, mask = _unpack(inputs, cu_seqlens)
         valid = mask
     inputs = _even_heads(inputs, mask)
-    inputs = inputs._replace(q=inputs.q * (inputs.q.shape[-1] ** -0.5 if scale is None else scale))
+    inputs = inputs._replace(q=inputs.q * (max(inputs.q.shape[-1], 1) ** -0.5 if scale is None else scale))
     if initial_state is None:
         batch, heads, _, width = inputs.q.shape
         initial_state = inputs.q.new_zeros(batch, heads, width, inputs.v.shape[-1])

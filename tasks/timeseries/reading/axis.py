@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from gated.errors import UserError, did_you_mean
-from tasks.timeseries.dates import DateFormat
-from tasks.timeseries.reading.date_text import CLOCK, Reading, choose, from_seconds, looks_like_dates, readings
+from tasks.timeseries.dates import DateFormat, localised
+from tasks.timeseries.reading.date_text import CLOCK, MOST, Reading, choose, from_seconds, looks_like_dates, readings
 from tasks.timeseries.reading.frequency import spacing
 from tasks.timeseries.reading.source import Source, is_missing
 
@@ -19,6 +19,7 @@ _NAMES = (
     *("datum", "fecha", "data", "jour", "period", "zeit", "zeitstempel", "t", "step", "index", "idx"),
 )
 _CLOCKS = ("time", "hour", "hr", "uhrzeit", "zeit", "heure", "hora", "ora")
+_HOUR = "[01]?[0-9]|2[0-3]"
 _LOOK = 60  # different texts of a column that are looked at to tell whether it holds dates
 
 
@@ -54,12 +55,8 @@ def find_axis(source: Source, *, date_column: str | None = None, day_first: bool
             ways; naming the column and the lines.
     """
     name = _by_look(source) if date_column is None else _existing(source, date_column)
-    column = source.frame[name]
-    if pd.api.types.is_datetime64_any_dtype(column):
-        absent = np.flatnonzero(column.isna())
-        if len(absent):
-            raise _absent(source, name, absent)
-        return Axis(name, pd.DatetimeIndex(column).as_unit("us"), DateFormat("%Y-%m-%d %H:%M:%S"))
+    if pd.api.types.is_datetime64_any_dtype(source.frame[name]):
+        return _stamped(source, name)
     texts, codes = source.as_text(name)
     absent = np.flatnonzero(is_missing(texts)[codes])
     if len(absent):
@@ -76,8 +73,31 @@ def find_axis(source: Source, *, date_column: str | None = None, day_first: bool
     reading = _read(source, name, texts, codes, day_first)
     notes = tuple(f"column {name!r}: {note}" for note in reading.notes)
     if clock is not None:
-        notes += (f"columns {name!r} and {clock!r} are read together as date and time",)
+        notes += (_together(name, clock),)
     return Axis(name, reading.dates[codes], reading.form, clock, notes)
+
+
+def _stamped(source: Source, name: str) -> Axis:
+    """Return the axis of a column of timestamps, or of one of days with the time of day in another column."""
+    dates = pd.DatetimeIndex(source.frame[name]).as_unit("us")
+    absent = np.flatnonzero(dates.isna())
+    if len(absent):
+        raise _absent(source, name, absent)
+    wall = dates.tz_localize(None)
+    if wall.equals(wall.normalize()):
+        day, days = pd.factorize(wall)
+        texts = pd.Series(days.strftime("%Y-%m-%d"), dtype=object)
+        clock = _clock_column(source, name, texts)
+        if clock is not None:
+            texts, codes = _joined(texts, day, *source.as_text(clock))
+            reading = _read(source, name, texts, codes, None)
+            joined = localised(reading.dates[codes], dates.tz)
+            return Axis(name, joined, reading.form, clock, (_together(name, clock),))
+    return Axis(name, dates, DateFormat("%Y-%m-%d %H:%M:%S"))
+
+
+def _together(date: str, clock: str) -> str:
+    return f"columns {date!r} and {clock!r} are read together as date and time"
 
 
 def _existing(source: Source, wanted: str) -> str:
@@ -118,24 +138,29 @@ def _by_look(source: Source) -> str:
     )
 
 
-def _dated(source: Source, name: str, least: float = 0.9) -> bool:
+def _dated(source: Source, name: str, least: float = MOST) -> bool:
     texts, _ = source.as_text(name)
     texts = texts[~is_missing(texts)].head(_LOOK)
     return len(texts) > 0 and looks_like_dates(texts.reset_index(drop=True), least)
 
 
 def _clock_column(source: Source, date: str, dates: pd.Series) -> str | None:
-    """Return the column that holds the time of day of dates that have none."""
-    if dates.str.contains(":").any() or not _dated(source, date) or len(dates) == len(source.frame):
+    """Return the column that holds the time of day of days that have none."""
+    if dates.str.contains(":").any() or len(dates) == len(source.frame):
+        return None
+    forms = [reading.form.pattern for reading in readings(dates.head(_LOOK)) if reading.share >= MOST]
+    if not any("%d" in form and "%H" not in form for form in forms):
         return None
     for name in source.frame.columns:
-        if name != date and source.is_text(name):
-            texts = source.texts(name)
-            hours = name.lower() in _CLOCKS and texts.str.fullmatch("1?[0-9]|2[0-3]").all()
-            if (texts.map(CLOCK.fullmatch).notna().all() or hours) and not is_missing(texts).any():
-                numeric = pd.to_numeric(texts, errors="coerce").notna().all()
-                if name.lower() in _CLOCKS or not numeric:
-                    return str(name)
+        named = name.lower() in _CLOCKS
+        if name == date or not (source.is_text(name) or named):
+            continue
+        texts, _ = source.as_text(name)
+        hours = named and texts.str.fullmatch(_HOUR).all()
+        if not (hours or texts.map(CLOCK.fullmatch).notna().all()) or is_missing(texts).any():
+            continue
+        if named or not pd.to_numeric(texts, errors="coerce").notna().all():
+            return str(name)
     return None
 
 
@@ -143,9 +168,7 @@ def _joined(days: pd.Series, day: np.ndarray, clocks: pd.Series, clock: np.ndarr
     """Return the different pairs of day and time of day as text, and which of them each row has."""
     codes, pairs = pd.factorize(day.astype(np.int64) * len(clocks) + clock)
     left, right = np.divmod(pairs, len(clocks))
-    hours = clocks.where(~clocks.str.fullmatch("[0-9]{1,2}"), clocks + ":00")
-    text = days.iloc[left].reset_index(drop=True) + " " + hours.iloc[right].reset_index(drop=True)
-    return text, codes
+    return days.iloc[left].reset_index(drop=True) + " " + clocks.iloc[right].reset_index(drop=True), codes
 
 
 def _integers(texts: pd.Series) -> np.ndarray | None:
@@ -155,7 +178,7 @@ def _integers(texts: pd.Series) -> np.ndarray | None:
 
 
 def _years(texts: pd.Series) -> bool:
-    """Whether whole numbers are years, months (202401) or days (20240131)."""
+    """Whether whole numbers are years, months (202401), weeks, days (20240131) or times of days (2024013114)."""
     return bool(texts.str.len().nunique() == 1 and looks_like_dates(texts))
 
 

@@ -163,13 +163,16 @@ def _joined(codes: list[np.ndarray], uniques: list[np.ndarray], plain: dict[int,
 
 def _names(header: Sequence[str], columns: Sequence[pd.Series]) -> tuple[list[str], list[int]]:
     """Return the names and places of the columns to keep: one without a name and without a value is not."""
-    names, kept = [], []
+    names, kept, taken = [], [], set(header)
     for place, (name, column) in enumerate(zip(header, columns, strict=True)):
         if not name.strip(BLANK):
             text = isinstance(column.dtype, pd.CategoricalDtype)
             if text and not any(str(cell).strip(BLANK) for cell in column.cat.categories):
                 continue
             name = f"column {place + 1}"
+            while name in taken:
+                name = f"unnamed {name}"
         names.append(name)
         kept.append(place)
+        taken.add(name)
     return names, kept

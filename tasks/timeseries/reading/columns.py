@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import pandas as pd
 
 from gated.errors import UserError
-from tasks.timeseries.reading.numbers import read_numbers
+from tasks.timeseries.reading.decimal_sign import DecimalSign
+from tasks.timeseries.reading.numbers import NotNumbers, read_numbers
 from tasks.timeseries.reading.options import Options
 from tasks.timeseries.reading.sentinels import without_sentinels
 from tasks.timeseries.reading.source import Source, is_missing
@@ -38,7 +38,7 @@ class Columns:
 
 
 def read_targets(
-    source: Source, names: Sequence[str], chosen: bool, decimal: str, options: Options, into: Columns
+    source: Source, names: Sequence[str], chosen: bool, decimal: DecimalSign, options: Options, into: Columns
 ) -> tuple[str, ...]:
     """Read the columns to forecast; return those that hold numbers.
 
@@ -56,10 +56,10 @@ def read_targets(
     kept, text, empty = [], [], []
     for name in names:
         found = _numbers(source, name, decimal, options, into)
-        reason = text if found is None else empty if np.isnan(found).all() else kept
+        reason = text if isinstance(found, NotNumbers) else empty if np.isnan(found).all() else kept
         reason.append(name)
         if reason is not kept and (chosen or len(names) == 1):
-            raise _unusable(source, name, found is None)
+            raise _unusable(source, name, found)
     if not kept:
         raise UserError(
             "no column holds numbers",
@@ -76,7 +76,7 @@ def read_targets(
 
 
 def read_covariates(
-    source: Source, names: Sequence[str], decimal: str, options: Options, into: Columns
+    source: Source, names: Sequence[str], decimal: DecimalSign, options: Options, into: Columns
 ) -> tuple[str, ...]:
     """Read covariates; return their names, ``name=value`` for each category of text.
 
@@ -86,19 +86,21 @@ def read_covariates(
     kept: list[str] = []
     for name in names:
         found = _numbers(source, name, decimal, options, into)
-        if found is None:
+        if isinstance(found, NotNumbers):
             kept += _categories(source, name, into)
         elif np.isnan(found).all():
-            raise _unusable(source, name, False)
+            raise _unusable(source, name, found)
         else:
             kept.append(name)
     return tuple(kept)
 
 
-def _numbers(source: Source, name: str, decimal: str, options: Options, into: Columns) -> np.ndarray | None:
+def _numbers(
+    source: Source, name: str, decimal: DecimalSign, options: Options, into: Columns
+) -> np.ndarray | NotNumbers:
     found = read_numbers(source, name, decimal, options.missing)
-    if found is None:
-        return None
+    if isinstance(found, NotNumbers):
+        return found
     values, sentinels = without_sentinels(found.values)
     into.notes += found.notes
     if sentinels:
@@ -132,8 +134,8 @@ def _categories(source: Source, name: str, into: Columns) -> list[str]:
     return made
 
 
-def _unusable(source: Source, name: str, is_text: bool) -> UserError:
-    if not is_text:
+def _unusable(source: Source, name: str, found: np.ndarray | NotNumbers) -> UserError:
+    if not isinstance(found, NotNumbers):
         return UserError(
             f"column {name!r} has no value at all",
             expected="numbers",
@@ -141,11 +143,9 @@ def _unusable(source: Source, name: str, is_text: bool) -> UserError:
             hint="leave it out, or choose the columns to forecast with --target",
         )
     texts, codes = source.as_text(name)
-    words = (~is_missing(texts) & pd.to_numeric(texts, errors="coerce").isna()).to_numpy()[codes]
-    rows = np.flatnonzero(words)
     return UserError(
         f"column {name!r} does not hold numbers: it holds text",
         expected="numbers, or empty cells",
-        found=f"{texts[codes[rows[0]]]!r} in {source.at(rows)}" if len(rows) else "other cells",
+        found=f"{texts[codes[found.rows[0]]]!r} in {source.at(found.rows)}",
         hint="choose the columns to forecast with --target, or say with --missing what stands for no value",
     )

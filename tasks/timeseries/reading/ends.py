@@ -6,6 +6,9 @@ import numpy as np
 
 from tasks.timeseries.reading.regular import Regular
 
+KNOWN_AHEAD = "hold what is known ahead"
+"""How a note ends that tells of no repair."""
+
 
 def cut_ends(
     table: Regular, targets: int, future: int
@@ -41,7 +44,7 @@ def cut_ends(
         steps = int(counts.min()) if len(counts) else 0
         ahead = values[stops[alive][:, None] + np.arange(steps), -future:]
         if steps:
-            notes.append(f"{steps} row(s) at the end without targets hold what is known ahead")
+            notes.append(f"{steps} row(s) at the end without targets {KNOWN_AHEAD}")
         if len(counts) and counts.max() > steps:
             notes.append(f"some series know {counts.max()} rows ahead: the first {steps} that all know are used")
     else:
@@ -56,5 +59,6 @@ def cut_ends(
         np.concatenate([[0], np.cumsum(lengths)]),
         table.frequency,
         table.notes,
+        None if table.added is None else table.added[kept],
     )
     return table, ahead, alive, tuple(notes)

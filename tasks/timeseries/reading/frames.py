@@ -13,6 +13,9 @@ from tasks.timeseries.reading.axis import Axis
 from tasks.timeseries.reading.source import Source, categorical
 from tasks.timeseries.table import Table
 
+_EXACT = 2**53
+"""Up to which float64 holds every whole number."""
+
 
 def frame_source(frame: pd.DataFrame, *, by_column: bool) -> tuple[Source, Axis | None]:
     """Return the cells of a frame, and its time axis if that is its index.
@@ -61,6 +64,8 @@ def _column(cells: pd.Series) -> object:
         return cells.dt.to_timestamp().to_numpy()
     if pd.api.types.is_datetime64_any_dtype(kind):
         return pd.DatetimeIndex(cells)
-    if pd.api.types.is_bool_dtype(kind) or not pd.api.types.is_numeric_dtype(kind) or kind.kind == "c":
+    text = pd.api.types.is_bool_dtype(kind) or not pd.api.types.is_numeric_dtype(kind) or kind.kind == "c"
+    # ids of 19 digits are text too: float64 would merge them
+    if text or (pd.api.types.is_integer_dtype(kind) and (cells.dropna().abs() > _EXACT).any()):
         return categorical("" if missing else str(cell) for cell, missing in zip(cells, cells.isna(), strict=True))
     return cells.to_numpy(dtype=np.float64, na_value=np.nan)

@@ -12,7 +12,7 @@ import pandas as pd
 from pandas.tseries.frequencies import to_offset
 
 from gated.errors import UserError
-from tasks.timeseries.dates import DateFormat
+from tasks.timeseries.dates import DateFormat, follows_wall_clock, localised, step_length, wall_clock
 
 _WINDOWS = 100  # stretches of dates that are looked at
 _DAY = 86_400_000_000  # in microseconds
@@ -107,7 +107,7 @@ def _candidates(dates: pd.Index, offsets: np.ndarray) -> list[str | int]:
     """Return the frequencies of stretches of the dates, and the most common step."""
     if not isinstance(dates, pd.DatetimeIndex):
         return [_usual_step(dates.to_numpy(), offsets)]
-    wall = dates.tz_localize(None)
+    wall = wall_clock(dates)
     pooled = spacing(wall.unique().sort_values())
     if pooled and len(offsets) == 2:
         return [pooled]
@@ -162,15 +162,13 @@ def _lay(dates: pd.Index, offsets: np.ndarray, frequency: str | int) -> Grid:
             steps % frequency != 0,
             lambda group, position: pd.Index(firsts[group] + position * frequency, dtype="int64"),
         )
-    offset = to_offset(frequency)
-    step = _microseconds(offset)
-    # days and longer follow the wall clock, shorter steps the sun
-    shift = dates.tz is not None and (step is None or step % _DAY == 0)
-    wall = dates.tz_localize(None) if shift or dates.tz is None else dates.tz_convert("UTC").tz_localize(None)
+    step = step_length(frequency)
+    shift = dates.tz is not None and follows_wall_clock(frequency)
+    wall = wall_clock(dates) if shift or dates.tz is None else dates.tz_convert("UTC").tz_localize(None)
 
     def zoned(found: pd.DatetimeIndex) -> pd.DatetimeIndex:
         if shift:
-            return found.tz_localize(dates.tz, ambiguous=np.ones(len(found), bool), nonexistent="shift_forward")
+            return localised(found, dates.tz)
         return found if dates.tz is None else found.tz_localize("UTC").tz_convert(dates.tz)
 
     times = wall.as_unit("us").asi8
@@ -179,7 +177,7 @@ def _lay(dates: pd.Index, offsets: np.ndarray, frequency: str | int) -> Grid:
         steps = times - np.repeat(firsts, lengths)
         off = steps % step != 0
         if frequency.lstrip("0123456789").startswith("W-"):
-            off |= wall.day_of_week != offset.weekday
+            off |= wall.day_of_week != to_offset(frequency).weekday
         return Grid(
             frequency,
             steps // step,
@@ -196,17 +194,6 @@ def _lay(dates: pd.Index, offsets: np.ndarray, frequency: str | int) -> Grid:
         off,
         lambda group, position: zoned(axis[starts[group] + position]),
     )
-
-
-def _microseconds(offset: pd.DateOffset) -> int | None:
-    """Return the length of a step that is always the same, else None."""
-    if isinstance(offset, pd.offsets.Week):
-        return offset.n * 7 * _DAY
-    if isinstance(offset, pd.offsets.Day):
-        return offset.n * _DAY
-    if isinstance(offset, pd.offsets.Tick):
-        return max(1, pd.Timedelta(offset).value // 1000)
-    return None
 
 
 def _usual_step(times: np.ndarray, offsets: np.ndarray) -> int:

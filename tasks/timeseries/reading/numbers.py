@@ -1,23 +1,32 @@
-"""Columns of text as numbers: decimal sign, thousands, units, marks of a missing value."""
+"""Columns of text as numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from gated.errors import UserError
-from tasks.timeseries.reading.source import Source, is_missing
+from tasks.timeseries.reading.amounts import GROUPS, SPACES, amounts, matches
+from tasks.timeseries.reading.decimal_sign import DecimalSign, evidence, is_absent
+from tasks.timeseries.reading.source import Source
 
 HUGE = 1e100
 """Beyond it squares overflow."""
 _PLAIN = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
-_SPACES = " '\u2019\u00a0\u202f"
-_UNIT = r"^(?P<before>US\$|[$€£¥₹])?\s*(?P<body>.*?)\s*(?P<after>%|[$€£¥₹])?$"
-_SIGNS = r"^(?:US\$|[$€£¥₹])\s*|\s*[%$€£¥₹]$"
+_DIGITS = re.compile(r"[^.eE]*(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]+))?")
+_SMALLEST = 400  # no float64 has more digits after the point
 _FEW, _FEW_SHARE = 3, 0.01  # so many cells of text are a mistake in a column of numbers
+
+
+class NotNumbers(NamedTuple):
+    """What is found in a column of text: the rows whose cells can't be read as numbers."""
+
+    rows: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -35,22 +44,10 @@ class Numbers:
     notes: tuple[str, ...] = ()
 
 
-def decimal_sign(source: Source) -> str:
-    """Return the decimal sign of a table: what most cells say beyond doubt, else what goes with its delimiter."""
-    commas = points = doubtful = 0
-    for name in source.frame.columns:
-        if source.is_text(name):
-            comma, point, open_ = _evidence(source.texts(name))
-            commas, points, doubtful = commas + comma, points + point, doubtful + open_
-        elif pd.api.types.is_float_dtype(source.frame[name]):
-            points += len(source.frame)
-    if commas == points == 0:
-        return "," if doubtful and source.delimiter == ";" else "."
-    return "," if commas > points else "."
-
-
-def read_numbers(source: Source, name: str, decimal: str, missing: Sequence[str | float] = ()) -> Numbers | None:
-    """Read a column as numbers; None if it is one of text.
+def read_numbers(
+    source: Source, name: str, decimal: DecimalSign, missing: Sequence[str | float] = ()
+) -> Numbers | NotNumbers:
+    """Read a column as numbers, unless it is one of text.
 
     Args:
         source: the table.
@@ -65,68 +62,70 @@ def read_numbers(source: Source, name: str, decimal: str, missing: Sequence[str 
         values = source.frame[name].to_numpy(dtype=np.float64, copy=True)
         values[np.isin(values, _as_numbers(missing))] = np.nan
         _check_size(source, name, values)
-        return Numbers(values, _usual_digits(pd.Series([repr(v) for v in values[:1000].tolist()]), "."))
+        return Numbers(values, _usual_digits(map(repr, values[:1000].tolist())))
     texts, codes = source.texts(name), source.codes(name)
-    absent = is_missing(texts) | texts.isin([str(mark).strip() for mark in missing])
-    comma, point, _ = _evidence(texts[~absent])
-    if comma != point and min(comma, point) == 0:
-        decimal = "," if comma else "."
-    values, bad, notes = _parse(texts, absent, decimal)
+    absent = is_absent(texts, missing)
+    found = evidence(texts[~absent])
+    sign, sure = decimal
+    if found.commas != found.points and min(found.commas, found.points) == 0:
+        sign, sure = "," if found.commas else ".", True
+    body, notes = _normal(texts, absent, sign, found.doubtful if not sure else found.doubtful[:0])
+    good = matches(body, _PLAIN)
+    bad = (~good & ~absent).to_numpy()
     counts = np.bincount(codes, minlength=len(texts))
     given, wrong = int(counts[~absent].sum()), int(counts[bad].sum())
+    rows = np.flatnonzero(bad[codes]) if wrong else np.empty(0, dtype=np.int64)
     if wrong and (wrong > max(_FEW, _FEW_SHARE * given) or wrong > 0.5 * given):
-        return None
+        return NotNumbers(rows)
     if wrong:
-        rows = np.flatnonzero(bad[codes])
         raise UserError(
             f"column {name!r} has {'a cell that is' if wrong == 1 else 'cells that are'} not a number",
-            expected=f"numbers with {decimal!r} as decimal sign, or an empty cell",
+            expected=f"numbers with {sign!r} as decimal sign, or an empty cell",
             found=f"{texts[codes[rows[0]]]!r} in {source.at(rows)}",
             hint=f"mend the cell, or have it taken for a missing value: --missing {texts[codes[rows[0]]]!r}",
         )
+    values = body.where(~absent, "nan").to_numpy(dtype=object).astype(np.float64)
     values[np.isin(values, _as_numbers(missing))] = np.nan
     column = values[codes]
     _check_size(source, name, column)
-    return Numbers(column, _usual_digits(texts, decimal), tuple(f"column {name!r}: {note}" for note in notes))
+    return Numbers(column, _usual_digits(body[~absent]), tuple(f"column {name!r}: {note}" for note in notes))
 
 
-def _evidence(texts: pd.Series) -> tuple[int, int, int]:
-    """Return how many texts have a comma as decimal sign beyond doubt, how many a point, how many could be either."""
+def _normal(texts: pd.Series, absent: pd.Series, decimal: str, doubtful: pd.Series) -> tuple[pd.Series, list[str]]:
+    """Return texts as Python writes numbers, where they are numbers at all, and what was read into them.
 
-    def sure(sign: str, other: str) -> int:
-        pattern = (
-            rf"[+-]?(?:[0-9]*{sign}(?:[0-9]{{1,2}}|[0-9]{{4,}})(?:[eE][+-]?[0-9]+)?|(?:0?|[0-9]{{4,}}){sign}[0-9]{{3}}"
-        )
-        pattern += rf"|[0-9]{{1,3}}(?:[{other} '][0-9]{{3}})+{sign}[0-9]+|[0-9]{{1,3}}(?:{other}[0-9]{{3}}){{2,}})"
-        return int(with_sign.str.fullmatch(pattern).sum())
-
-    with_sign = texts[texts.str.contains("[.,]", regex=True)].str.replace(_SIGNS, "", regex=True)
-    either = with_sign.str.fullmatch(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}").sum()
-    return sure(",", r"\."), sure(r"\.", ","), int(either)
-
-
-def _parse(texts: pd.Series, absent: pd.Series, decimal: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Return the numbers of texts, which of them are none though they should be, and what was read into them."""
+    Args:
+        texts: of one column.
+        absent: those that stand for no value.
+        decimal: the decimal sign of the column.
+        doubtful: those for which it is not beyond doubt.
+    """
     notes = []
-    body = texts.where(~absent, "0").str.replace("\u2212", "-", regex=False)
-    units = body.str.extract(_UNIT)
-    unit = (units["before"].fillna("") + units["after"].fillna(""))[~absent]
+    body, units, moved = amounts(texts.where(~absent, "0"))
+    unit = units[~absent & matches(body, rf"[+-]?[0-9.,{SPACES}]+(?:[eE][+-]?[0-9]+)?")]
     if len(unit) and unit.iloc[0] and (unit == unit.iloc[0]).all():
-        body = units["body"]
         notes.append(f"the sign {unit.iloc[0]!r} is left out of its numbers")
+    else:
+        body = body.where(units == "", texts)
+    if moved.any():
+        notes.append(f"{texts[moved].iloc[0]!r} and the like are read as negative numbers")
     sign, other = (r"\.", ",") if decimal == "." else (",", r"\.")
-    grouped = body.str.fullmatch(rf"[+-]?[0-9]{{1,3}}([{other}{_SPACES}])[0-9]{{3}}(?:\1[0-9]{{3}})*(?:{sign}[0-9]*)?")
-    if decimal == ".":  # a point is no group in "1.234"
-        grouped &= ~body.str.fullmatch(_PLAIN)
+    grouped = matches(body, rf"[+-]?{GROUPS}([{other}{SPACES}])[0-9]{{3}}(?:\1[0-9]{{3}})*(?:{sign}[0-9]*)?")
     if grouped.any():
-        body = body.mask(grouped, body.str.replace(rf"[{other}{_SPACES}]", "", regex=True))
+        body = body.mask(grouped, body.str.replace(rf"[{other}{SPACES}]", "", regex=True))
+    if grouped.any() and not len(doubtful):
         notes.append(f"{texts[grouped].iloc[0]!r} and the like are read as thousands")
     if decimal == ",":
-        body = body.where(~body.str.contains(".", regex=False), "x").str.replace(",", ".", regex=False)
-    good = body.str.fullmatch(_PLAIN)
-    values = body.where(good, "nan").to_numpy(dtype=object).astype(np.float64)
-    values[absent.to_numpy()] = np.nan
-    return values, (~good & ~absent).to_numpy(), notes
+        body = body.where(~body.str.contains(".", regex=False), texts + "?").str.replace(",", ".", regex=False)
+    doubtful = doubtful[matches(body[doubtful.index], _PLAIN)]
+    if len(doubtful):
+        first = doubtful.index[0]
+        ways = ("thousands", "decimal numbers") if grouped[first] else ("decimal numbers", "thousands")
+        notes.append(
+            f"{texts[first]!r} and the like are read as {ways[0]} ({float(body[first]):g}); "
+            f"nothing in the table says that they are not {ways[1]}"
+        )
+    return body, notes
 
 
 def _check_size(source: Source, name: str, values: np.ndarray) -> None:
@@ -141,9 +140,11 @@ def _check_size(source: Source, name: str, values: np.ndarray) -> None:
         )
 
 
-def _usual_digits(texts: pd.Series, decimal: str) -> int:
-    digits = texts.str.extract(rf"{'[.]' if decimal == '.' else ','}([0-9]+)$", expand=False).str.len()
-    return int(max(2, digits.median() if digits.notna().any() else 0))
+def _usual_digits(numbers: Iterable[str]) -> int:
+    """Return how many digits after the point are usual, those that an exponent stands for among them."""
+    found = (_DIGITS.fullmatch(number) for number in numbers)
+    digits = [len(parts[1] or "") - float(parts[2] or 0) for parts in found if parts and (parts[1] or parts[2])]
+    return int(np.clip(np.median(digits), 2, _SMALLEST)) if digits else 2
 
 
 def _as_numbers(marks: Sequence[str | float]) -> list[float]:

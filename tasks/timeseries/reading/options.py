@@ -38,7 +38,10 @@ class Options:
         options = cls(**(keywords | {name: _tuple(keywords.get(name)) for name in lists}))
         role: dict[str, str] = {}
         for kind in ("date_column", "id_column", "target", "past", "future", "static"):
-            for name in _tuple(getattr(options, kind)):
+            names = _tuple(getattr(options, kind))
+            for name in names:
+                if names.count(name) > 1:
+                    raise UserError(f"{_flag(kind)} names column {name!r} twice", hint="name it once")
                 other = role.setdefault(name, kind)
                 if other != kind:
                     raise UserError(

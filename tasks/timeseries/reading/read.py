@@ -12,9 +12,9 @@ from gated.errors import UserError
 from tasks.timeseries.reading.axis import Axis, find_axis
 from tasks.timeseries.reading.cells import read_cells
 from tasks.timeseries.reading.columns import Columns, read_covariates, read_targets
+from tasks.timeseries.reading.decimal_sign import decimal_sign
 from tasks.timeseries.reading.ends import cut_ends
 from tasks.timeseries.reading.frames import frame_source, in_unit_of
-from tasks.timeseries.reading.numbers import decimal_sign
 from tasks.timeseries.reading.options import Options
 from tasks.timeseries.reading.regular import regularise
 from tasks.timeseries.reading.roles import find_roles
@@ -112,7 +112,8 @@ def from_frame(
 def _build(source: Source, axis: Axis, options: Options) -> Table:
     """Put together what the parts of this package find."""
     roles = find_roles(source, axis, options)
-    decimal = decimal_sign(source)
+    no_values = {axis.column, axis.time_column, roles.id_column}
+    decimal = decimal_sign(source, [name for name in source.frame.columns if name not in no_values], options.missing)
     columns = Columns()
     targets = read_targets(source, roles.targets, roles.chosen, decimal, options, columns)
     past = read_covariates(source, options.past, decimal, options, columns)
@@ -133,7 +134,7 @@ def _build(source: Source, axis: Axis, options: Options) -> Table:
         axis.column,
         axis.form,
         source.delimiter,
-        decimal,
+        decimal.sign,
         tuple(str(name) for name in source.frame.columns if name in used),
         columns.decimals,
         roles.id_column,
@@ -152,7 +153,15 @@ def _build(source: Source, axis: Axis, options: Options) -> Table:
         ahead=ahead,
         static=_static(source, columns, static, groups, ids, alive) if static else None,
     )
-    notes = (*source.notes, *axis.notes, *roles.notes, *columns.notes, *cut.notes, *said, *observations(table))
+    notes = (
+        *source.notes,
+        *axis.notes,
+        *roles.notes,
+        *columns.notes,
+        *cut.notes,
+        *said,
+        *observations(table, cut.added),
+    )
     object.__setattr__(table, "notes", notes)
     return table
 

@@ -25,6 +25,7 @@ class Regular:
         offsets: ``[G + 1]``, where the groups begin and end.
         frequency: pandas frequency, or the step of integers.
         notes: what was repaired.
+        added: ``[T]``, which rows were missing; None if none was.
     """
 
     values: np.ndarray
@@ -32,6 +33,7 @@ class Regular:
     offsets: np.ndarray
     frequency: str | int
     notes: tuple[str, ...]
+    added: np.ndarray | None = None
 
 
 def regularise(
@@ -76,7 +78,7 @@ def regularise(
     lengths = grid.positions[offsets[1:] - 1] + 1
     starts = np.concatenate([[0], np.cumsum(lengths)])
     rows = starts[groups] + grid.positions
-    added = dates[:0]
+    added, absent = dates[:0], None
     if starts[-1] > len(dates):
         absent = np.ones(starts[-1], bool)
         absent[rows] = False
@@ -89,7 +91,7 @@ def regularise(
         several = f" in {len(np.unique(group[absent]))} series" if len(lengths) > 1 else ""
         notes.append(f"{len(added)} missing row(s){several} added without values ({_named(added, form)})")
     notes += _clock_changes(doubled, added, grid.frequency, form)
-    return Regular(values, dates, starts, grid.frequency, tuple(notes))
+    return Regular(values, dates, starts, grid.frequency, tuple(notes), absent)
 
 
 def _in_order(groups: np.ndarray, times: np.ndarray) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,17 +11,12 @@ import pandas as pd
 from gated.errors import UserError, did_you_mean
 from tasks.timeseries.reading.axis import Axis
 from tasks.timeseries.reading.options import Options
+from tasks.timeseries.reading.rows import Rows
+from tasks.timeseries.reading.series import find_id
 from tasks.timeseries.reading.source import Source
 
-_ALWAYS_IDS = ("unique_id", "item_id", "series_id", "ts_id")
-_ID_NAMES = (
-    *("series", "id", "store", "store_id", "sku", "product", "product_id", "item", "shop", "sensor", "sensor_id"),
-    *("station", "station_id", "region", "country", "location", "symbol", "ticker", "customer", "customer_id"),
-    *("meter", "meter_id", "name", "key", "group", "category", "brand", "city", "state", "variable", "device"),
-)
 _TARGET_NAMES = ("y", "target", "value", "values", "sales", "demand", "quantity", "qty", "load", "count", "sold")
-_ROUGHLY = 0.05  # so many rows may repeat another where the name of a column says that it tells series apart
-_STACKED = 1.5  # rows for each date from which they can't be repetitions of one series
+_COUNTER = re.compile(r"unnamed: 0(\.[0-9]+)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -44,18 +40,21 @@ def find_roles(source: Source, axis: Axis, options: Options) -> Roles:
     """Find out whether series are stacked, and which columns to forecast.
 
     Raises:
-        UserError: a named column is not there, dates repeat and no column tells why, or nothing is left to forecast.
+        UserError: a named column is not there, dates repeat and no column tells why or the one that should does not,
+            years and months are in two columns, or nothing is left to forecast.
     """
     taken = {axis.column, axis.time_column}
     names = [str(name) for name in source.frame.columns if name not in taken]
     covariates = (*options.past, *options.future, *options.static)
     wanted = (*([options.id_column] if options.id_column else []), *options.target, *covariates)
     _check_names(names, wanted)
-    id_column = options.id_column or _find_id(source, axis, [n for n in names if n not in wanted])
+    counters = [name for name in names if name not in wanted and _counts_rows(source, axis, name)]
+    names = [name for name in names if name not in counters]
+    notes = [f"left out, it counts the rows: {name!r}" for name in counters]
+    id_column = find_id(Rows.of(source, axis), names, wanted, options)
     if options.target:
         return Roles(id_column, options.target, True)
     rest = [name for name in names if name != id_column and name not in covariates]
-    notes = []
     usual = [name for name in rest if name.lower() in _TARGET_NAMES and id_column is not None]
     if usual and len(rest) > 1:
         target = min(usual, key=lambda name: _TARGET_NAMES.index(name.lower()))
@@ -80,47 +79,12 @@ def _check_names(names: list[str], wanted: tuple[str, ...]) -> None:
         )
 
 
-def _find_id(source: Source, axis: Axis, names: list[str]) -> str | None:
-    """Return the column that tells series apart: by name, else the one text that makes every date come once."""
-    always = [name for known in _ALWAYS_IDS for name in names if name.lower() == known]
-    if always:
-        return always[0]
-    times, days = pd.factorize(axis.dates)
-    if len(days) == len(times):
-        return None
-
-    def repeated(name: str) -> float:
-        _, codes = source.as_text(name)
-        pairs = codes.astype(np.int64) * len(days) + times
-        return 1 - len(pd.unique(pairs)) / len(pairs)
-
-    def several(name: str) -> bool:
-        count = source.frame[name].nunique()
-        return 1 < count <= max(2, len(times) // 2)
-
-    named = [name for known in _ID_NAMES for name in names if name.lower() == known]
-    named += [name for name in names if name not in named and name.lower().endswith(("_id", " id"))]
-    for name in named:
-        if several(name) and repeated(name) <= _ROUGHLY:
-            return name
-    telling = [name for name in names if _is_words(source, name) and several(name) and repeated(name) == 0]
-    if len(telling) == 1:
-        return telling[0]
-    if len(times) > _STACKED * len(days):
-        words = [name for name in names if _is_words(source, name)]
-        raise UserError(
-            f"the dates of column {axis.column!r} repeat, and it is not plain which column tells the series apart",
-            expected="one row for each date, or a column that names the series",
-            found=f"{len(times)} rows for {len(days)} dates"
-            + (", columns of text: " + ", ".join(map(repr, words[:8])) if words else ""),
-            hint="name it with --id-column (join several columns into one first)",
-        )
-    return None
-
-
-def _is_words(source: Source, name: str) -> bool:
-    """Whether most different texts of a column are no numbers."""
-    if not source.is_text(name):
+def _counts_rows(source: Source, axis: Axis, name: str) -> bool:
+    """Whether a column is the index of a data frame: it has no name and counts rows, perhaps of several frames."""
+    unnamed = axis.column is not None and name == "column 1" == source.frame.columns[0]
+    if not unnamed and not _COUNTER.fullmatch(name):
         return False
-    texts = source.texts(name).head(200)
-    return bool(pd.to_numeric(texts, errors="coerce").isna().mean() > 0.5)
+    texts, codes = source.as_text(name)
+    numbers = pd.to_numeric(texts, errors="coerce").to_numpy()[codes]
+    up = np.diff(numbers) == 1
+    return bool(up[:1].any() and (up | (numbers[1:] == numbers[0])).all())

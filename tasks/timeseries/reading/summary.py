@@ -10,10 +10,16 @@ _SHOWN = 3
 _EACH = 5  # columns that are named one by one
 
 
-def observations(table: Table) -> tuple[str, ...]:
-    """Return notes on missing values and constant series of a table."""
+def observations(table: Table, added: np.ndarray | None) -> tuple[str, ...]:
+    """Return notes on missing values and constant series of a table.
+
+    Args:
+        table: the series.
+        added: ``[T]``, which rows were not there: these are told already.
+    """
     missing = np.isnan(table.values.to_numpy())
-    missing &= ~missing.all(axis=1, keepdims=True)  # rows that were added are told already
+    if added is not None:
+        missing[added] = False
     counts = missing.sum(axis=0)
     notes = []
     holes = [name for name, count in zip(table.values.columns, counts, strict=True) if count]

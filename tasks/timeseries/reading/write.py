@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from gated.engine.files import atomic_path
 from tasks.timeseries.table import Layout
 
 _DECIMALS = 6
+_LONGEST = 20  # digits behind the sign: Python writes no more of them either without an exponent
+_MOST = 16  # digits of a float64 behind the first
 
 
 def write_table(path: str | Path, forecast: pd.DataFrame, layout: Layout) -> None:
@@ -66,4 +69,12 @@ def _digits(name: str, layout: Layout) -> int:
 
 
 def _numbers(values: np.ndarray, digits: int, decimal: str) -> list[str]:
-    return ["" if np.isnan(value) else f"{value:.{digits}f}".replace(".", decimal) for value in values.tolist()]
+    return ["" if np.isnan(value) else _number(value, digits).replace(".", decimal) for value in values.tolist()]
+
+
+def _number(value: float, digits: int) -> str:
+    """Write a number with so many digits after the decimal sign; with an exponent where these are mostly zeros."""
+    if digits <= _LONGEST or value == 0:
+        return f"{value:.{min(digits, _LONGEST)}f}"
+    significant = digits + math.floor(math.log10(abs(value)))
+    return f"{value:.{min(max(significant, 0), _MOST)}e}"

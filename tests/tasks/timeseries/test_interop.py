@@ -89,6 +89,7 @@ def test_polars_keeps_the_time_zone_over_the_change_of_clocks():
     assert ahead["at"][-1].isoformat() == "2024-04-01T00:00:00+02:00"
 
 
+@pytest.mark.filterwarnings("ignore:gated.forecast read the frame so")
 def test_wide_polars():
     days = [FIRST + timedelta(days=day) for day in range(80)]
     sold = [None if day == 30 else 10 + day % 7 for day in range(80)]
@@ -149,6 +150,7 @@ def test_numbers_as_dates_stay_numbers():
     assert counted["step"].to_list() == [60, 61, 62]
 
 
+@pytest.mark.filterwarnings("ignore:gated.forecast read the frame so")
 def test_date_and_time_of_day_in_two_columns():
     hours = pd.date_range("2024-01-01", periods=96, freq="h")
     load = np.random.default_rng(0).normal(size=96)

@@ -50,7 +50,7 @@ def residuals(
     """
     sequences, length, width = k.shape
     blocks, chunk = cdiv(length, _BLOCK), chunk_size(gate)
-    chunks, kind, bk = cdiv(length, chunk), side(gate, "key"), block(width, 256)
+    chunks, kind, bk = cdiv(length, chunk), side(gate, "key"), block(width, 2 * width)
     k, v, beta = k.contiguous(), v.contiguous(), beta.contiguous()
     inverses = start.new_empty(sequences, blocks, _BLOCK, _BLOCK)
     launch(
@@ -67,7 +67,7 @@ def residuals(
     )
     residual = start.new_empty(v.shape)
     states = start.new_empty(sequences, chunks + 1, *start.shape[1:])
-    bv = block(v.shape[-1], 4096 // bk)  # the state of a program stays in registers
+    bv = block(v.shape[-1], max(16, 4096 // bk))  # the state of a program stays in registers
     launch(
         residual_kernel,
         (sequences, cdiv(v.shape[-1], bv)),

@@ -128,6 +128,7 @@ def _check(
     for k, offset in enumerate(mix_biases):
         shapes.check(f"mix_biases[{k}]", offset, f"C{k + 1}")
     shapes.check("mask", mask, "B T").dtype("mask", mask, torch.bool)
+    shapes.floating(x=x, context=context, weight=weight, bias=bias)
     steps = [x.shape[2], *(mix.shape[0] for mix in mixes)]
     if sum(steps) != context.shape[2]:
         raise UserError(
@@ -149,7 +150,7 @@ def _check_place(
             expected=f"sizes whose product is T = {tokens}",
             found=f"grid={cells}",
         )
-    if weight.dim() - 1 != len(cells) or not weight[0].numel():
+    if weight.dim() - 1 != len(cells) or 0 in weight.shape[1:]:
         raise UserError(
             f"{OP.name}: weight does not fit the grid",
             expected=f"[C, {', '.join(f'K{i + 1}' for i in range(len(cells)))}] for grid={cells}, no axis empty",

@@ -53,7 +53,7 @@ def recursion(
     y, state = None, None
     if causal:
         y, state = _causal(convolve, context, weight, dilation, mask, initial_state)
-    elif x.shape[1]:
+    elif context.numel():
         y = _centred(convolve, context.unflatten(1, cells), weight, dilation).flatten(1, -2)
     if y is None:  # torch convolves nothing that is empty
         y = context * weight.flatten(1).sum(1)
@@ -84,7 +84,7 @@ def _causal(
     batch, length, channels = context.shape
     reach = dilation * (weight.shape[1] - 1)
     before = context.new_zeros(batch, reach, channels) if before is None else before
-    if length == 0:
+    if not context.numel():
         return None, before
     if mask is None:
         context = torch.cat((before, context), 1)

@@ -54,6 +54,7 @@ def gpsa(
         torch.Size([1, 2, 6, 8])
     """
     shapes = Shapes(OP.name).check("q", q, "B H N D").check("k", k, "B H N D").check("v", v, "B H N E")
+    shapes.floating(q=q, k=k, v=v, position=position, gate=gate)
     shapes.check("position", position, "H 3").check("gate", gate, "H")
     if len(grid) != 2 or grid[0] * grid[1] != q.shape[2]:
         raise UserError(
@@ -62,7 +63,7 @@ def gpsa(
             found=f"grid={tuple(grid)}",
             hint="leave tokens that have no place on the grid (a class token) out of this op",
         )
-    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    scale = max(q.shape[-1], 1) ** -0.5 if scale is None else scale
     if impl == "auto":
         impl = "chunk"  # torch's own kernel is the fastest for content that has no option
     out: torch.Tensor = OP.pick(impl, q.device)(q, k, v, position, gate, grid=tuple(grid), scale=scale)

@@ -60,8 +60,10 @@ def local_global(
     shapes = Shapes(OP.name).check("q_local", q_local, "B H T D").check("k_local", k_local, "B H T D")
     shapes.check("q_global", q_global, "B H T E").check("k_global", k_global, "B H T E").check("mask", mask, "B T")
     shapes.dtype("mask", mask, torch.bool)
+    shapes.floating(q_local=q_local, k_local=k_local, q_global=q_global, k_global=k_global)
+    shapes.share("dropout", dropout)
     for i, value in enumerate(values):
-        shapes.check(f"values[{i}]", value, f"B H T V{i}")
+        shapes.check(f"values[{i}]", value, f"B H T V{i}").floating(**{f"values[{i}]": value})
     if group_size < 1:
         raise UserError(f"{OP.name}: group_size must be positive", expected=">= 1", found=str(group_size))
     tensors = q_local, k_local, q_global, k_global, *values

@@ -111,7 +111,7 @@ def _check(
             )
     if check and log_decay.numel():
         largest = float((log_decay.detach().real if log_decay.is_complex() else log_decay.detach()).amax())
-        if largest > 0:
+        if not largest <= 0:  # NaN too
             raise UserError(
                 f"{OP.name}: log_decay must not grow the state",
                 expected="every log_decay (complex: its real part) <= 0",

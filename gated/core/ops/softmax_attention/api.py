@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from gated.core.ops._checks import Shapes
 from gated.core.ops._op import Impl, declare
 from gated.core.ops.softmax_attention.checks import check_inputs
 from gated.core.ops.softmax_attention.chunk import torch_can
@@ -87,6 +88,7 @@ def softmax_attention(
         "key_mask": key_mask,
         "cu_seqlens": cu_seqlens,
     }
+    Shapes(OP.name).share("dropout", dropout)
     check_inputs(OP.name, q, k, v, **rules, output_gate=output_gate, head_weight=head_weight, check=check)
     if key_mask is not None:
         # padding may hold what is no number, which a weight of zero would not remove
@@ -104,7 +106,7 @@ def softmax_attention(
         **rules,
         output_gate=output_gate,
         head_weight=head_weight,
-        scale=q.shape[-1] ** -0.5 if scale is None else scale,
+        scale=max(q.shape[-1], 1) ** -0.5 if scale is None else scale,
         dropout=dropout,
     )
     return out

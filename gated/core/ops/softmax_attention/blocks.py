@@ -37,7 +37,7 @@ def spans(
     With ``fading`` and ``least``, keys whose bias is below ``least`` in every head are left out.
     """
     limits = None
-    if rules.first is not None and rules.stop is not None and not torch.compiler.is_compiling():
+    if rules.first is not None and rules.stop is not None and len(rules.first) and not torch.compiler.is_compiling():
         limits = rules.first.amin(0).tolist(), rules.stop.amax(0).tolist()
     seen = keys if rules.window is None else min(keys, rules.window)
     size = max(16, min(256, SCORES // max(1, batch * seen)))

@@ -36,6 +36,7 @@ def check_inputs(
     """
     gates = log_forget if isinstance(log_forget, tuple) else (log_forget,)
     shapes = Shapes(op).check("q", q, "B H T D").check("k", k, "B HK S D").check("v", v, "B HK S E")
+    shapes.floating(q=q, k=k, v=v)
     if shapes.active and (q.shape[1] % k.shape[1] if k.shape[1] else q.shape[1]):
         raise UserError(
             f"{op}: q needs a multiple of the heads of k",

@@ -181,5 +181,7 @@ def _torch(
     # with unlike widths torch falls back to a form that keeps the matrix; zeros change nothing
     common = max(q.shape[-1], width)
     q, k, v = (t if t.shape[-1] == common else F.pad(t, (0, common - t.shape[-1])) for t in (q, k, v))
+    if not scale > 0:  # torch multiplies its mask of -inf by it
+        q, scale = scale * q, 1.0
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=visible, dropout_p=dropout, is_causal=causal, scale=scale)
     return out[..., :width]
