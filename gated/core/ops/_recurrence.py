@@ -98,7 +98,10 @@ def check_inputs(
     if decay_bound is not None and not decay_bound <= 0:
         raise UserError(f"{op}: decay_bound is not a bound on log_decay", expected="<= 0", found=str(decay_bound))
     if check and log_decay is not None and log_decay.numel():
-        low, high = (float(x) for x in torch.aminmax(log_decay.detach()))
+        gate = log_decay.detach()
+        if mask is not None and gate.dim() > 1:  # padding may hold anything
+            gate = gate.masked_fill(~(mask[:, None, :] if gate.dim() == 3 else mask[:, None, :, None]), 0.0)
+        low, high = (float(x) for x in torch.aminmax(gate))
         if not high <= 0:  # NaN too
             raise UserError(
                 f"{op}: log_decay must not grow the state",

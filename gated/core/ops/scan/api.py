@@ -110,7 +110,10 @@ def _check(
                 f"{OP.name}: {name} has the wrong dtype", expected="a real or complex dtype", found=str(tensor.dtype)
             )
     if check and log_decay.numel():
-        largest = float((log_decay.detach().real if log_decay.is_complex() else log_decay.detach()).amax())
+        gate = log_decay.detach().real if log_decay.is_complex() else log_decay.detach()
+        if mask is not None and gate.dim() == x.dim():  # padding may hold anything
+            gate = gate.masked_fill(~mask.view(mask.shape[0], *[1] * (x.dim() - 3), -1, 1), 0.0)
+        largest = float(gate.amax())
         if not largest <= 0:  # NaN too
             raise UserError(
                 f"{OP.name}: log_decay must not grow the state",
