@@ -148,6 +148,21 @@ def test_an_odd_width_of_queries(name: str):
     assert getattr(mixers, name)(8, qk_dim=5)(torch.randn(1, 4, 8)).shape == (1, 4, 8)
 
 
+# torch's own decompositions of tangents
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
+@pytest.mark.parametrize("constant", [False, True])
+def test_a_scan_has_tangents(constant: bool):
+    """torch took those of a registered operation for zero, without a word."""
+    x = randn(1, 2, 10, 4)
+    gate = -torch.rand(2, 4, dtype=torch.float64) if constant else -torch.rand(1, 2, 10, 4, dtype=torch.float64)
+    found = [
+        torch.func.jvp(lambda x, impl=impl: scan(x, gate, impl=impl).output, (x,), (x,))[1]
+        for impl in ("reference", "chunk")
+    ]
+    assert found[0].abs().max() > 0
+    torch.testing.assert_close(*found)
+
+
 def test_nothing_at_all_is_no_error():
     empty = torch.zeros(0, 1, 5, 4)
     assert softmax_attention(empty, empty, empty, window=3, key_mask=torch.ones(0, 5, dtype=torch.bool)).shape[0] == 0
