@@ -92,11 +92,17 @@ def _pooled(
 ) -> tuple[dict[Part, np.ndarray], np.ndarray]:
     """Return half widths from the errors of all series, each divided by the mean seasonal change of its series.
 
+    A series that repeats itself exactly has none: its mean change from step to step stands in.
+
     Around test forecasts they come from the validation errors, around what follows the table from all errors.
     """
     table, plan, season = result.table, result.plan, season_length(result.table)
     known = {"val": plan.borders.train, "test": plan.borders.val, "ahead": table.lengths}
-    scale = {part: seasonal_scale(table, rows, season) for part, rows in known.items()}
+    scale = {}
+    for part, rows in known.items():
+        scale[part] = seasonal_scale(table, rows, season)
+        if np.isnan(scale[part]).any():
+            scale[part] = np.where(np.isnan(scale[part]), seasonal_scale(table, rows, 1), scale[part])
     relative = {part: score[part] / scale[part][getattr(plan, part).group][:, None] for part in ("val", "test")}
     steps = {
         "test": _by_step(relative["val"], share),

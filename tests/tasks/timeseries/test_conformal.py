@@ -155,6 +155,15 @@ def test_a_series_that_never_changed_has_an_interval_without_width():
     assert (intervals.ahead[..., 1] > 0).all()
 
 
+def test_a_series_that_repeats_itself_exactly_has_intervals_around_other_forecasts():
+    """Its seasonal change is nothing, by which errors can't be divided."""
+    weekly = np.tile(np.arange(7.0), 9)[:60, None]
+    intervals = Intervals.of(backtest(table_of(weekly), HORIZON, [SeasonalNaive(1)]), "repeat-last", (90,))
+    assert np.isfinite(intervals.ahead).all()
+    assert (intervals.ahead > 0).all()
+    assert intervals.coverage()[90] > 0.7
+
+
 def test_long_and_short_groups_live_side_by_side():
     table = table_of(walk(1200), walk(15, seed=1), walk(5, seed=2))
     intervals = Intervals.of(backtest(table, HORIZON, [SeasonalNaive(1)]), "repeat-last")
