@@ -110,7 +110,7 @@ def check_inputs(
                 hint="pass logsigmoid(x) or -softplus(x)",
             )
         # as the gate's dtype rounds it: what a caller makes of it there may lie no lower
-        if decay_bound is not None and low < float(log_decay.new_tensor(decay_bound)):
+        if decay_bound is not None and low < float(torch.tensor(decay_bound, dtype=log_decay.dtype)):
             raise UserError(
                 f"{op}: log_decay breaks the stated decay_bound",
                 expected=f"every log_decay >= {decay_bound:g}",

@@ -9,6 +9,7 @@ import torch
 
 from gated.core import mixers
 from gated.core.mixers import TokenMixer
+from gated.errors import UserError
 
 DIM = 16
 NAMES = mixers.list_mixers()
@@ -84,6 +85,19 @@ def test_causal_does_not_see_the_future(name: str) -> None:
     before, after = call(mixer, x), call(mixer, changed)
     torch.testing.assert_close(before[:, :40], after[:, :40], atol=1e-13, rtol=1e-13)
     assert not torch.allclose(before[:, 40:], after[:, 40:])
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if getattr(mixers, n).stateful])
+def test_token_by_token_is_all_at_once(name: str) -> None:
+    mixer = build(name, causal=True)
+    x = torch.randn(3, 20, DIM, dtype=torch.float64)
+    state, outputs = mixer.init_state(3), []
+    for t in range(20):
+        out, state = mixer.step(x[:, t], state)
+        outputs.append(out)
+    torch.testing.assert_close(torch.stack(outputs, 1), mixer(x), rtol=1e-11, atol=1e-12)
+    with pytest.raises(UserError, match="needs causal=True"):
+        build(name).step(x[:, 0], state)
 
 
 @pytest.mark.parametrize("name", NAMES)

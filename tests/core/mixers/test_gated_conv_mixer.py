@@ -1,4 +1,4 @@
-"""The mixer `GatedConv`: token by token, on planes and in volumes, in the models, and what it refuses."""
+"""The mixer `GatedConv`: on planes and in volumes, in the models, and what it refuses."""
 
 from __future__ import annotations
 
@@ -11,18 +11,6 @@ from torch import nn
 from gated.core.mixers import GatedConv
 from gated.errors import UserError
 from tasks.vision.models import ConViT, GatedUNet
-
-
-def test_token_by_token_is_all_at_once():
-    mixer = GatedConv(16, order=2, kernel_size=5, causal=True).double()
-    x = torch.randn(3, 20, 16, dtype=torch.float64)
-    state, outputs = mixer.init_state(3), []
-    for t in range(20):
-        out, state = mixer.step(x[:, t], state)
-        outputs.append(out)
-    torch.testing.assert_close(torch.stack(outputs, 1), mixer(x), rtol=1e-11, atol=1e-12)
-    with pytest.raises(UserError, match="needs causal=True"):
-        GatedConv(16).step(x[:, 0], state)
 
 
 def test_on_a_plane_it_is_the_layer_of_hornet():

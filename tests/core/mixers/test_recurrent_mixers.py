@@ -9,18 +9,6 @@ from gated.core.mixers import GatedDeltaNet, GatedLinearAttention
 from gated.errors import UserError
 
 
-def test_gla_token_by_token_is_gla_at_once():
-    mixer = GatedLinearAttention(16, causal=True).double()
-    x = torch.randn(3, 20, 16, dtype=torch.float64)
-    state, outputs = mixer.init_state(3), []
-    for t in range(20):
-        out, state = mixer.step(x[:, t], state)
-        outputs.append(out)
-    torch.testing.assert_close(torch.stack(outputs, 1), mixer(x), rtol=1e-11, atol=1e-12)
-    with pytest.raises(UserError, match="needs causal=True"):
-        GatedLinearAttention(16).step(x[:, 0], state)
-
-
 def test_gla_without_causal_does_not_know_left_from_right():
     mixer = GatedLinearAttention(16).double()
     with torch.no_grad():  # gates that do not depend on the token lie the same way from either side
