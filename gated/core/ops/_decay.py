@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from gated.core.ops._decay_centred import Centred, block_size
 from gated.core.ops._decay_channel import ChunkDecay, doubled
-from gated.core.ops._op import is_exporting, is_fixed
+from gated.core.ops._op import is_exporting, is_fixed, needs_plain
 from gated.core.ops._products import rows_by_rows
 
 _NEGLIGIBLE = {torch.float32: -128.0, torch.float64: -800.0}
@@ -33,7 +33,7 @@ def segment_decay(gate: torch.Tensor) -> torch.Tensor:
     """``[..., n] -> [..., n, n]`` with ``e^{gate[j+1] + .. + gate[i]}`` at ``(i, j)``, 1 on the diagonal, 0 above."""
     size = gate.shape[-1]
     # zeros above the diagonal after exp and not -inf before it: the vector code for exp takes its slow way for -inf
-    return gate.unsqueeze(-1).expand(*gate.shape, size).tril(-1).cumsum(-2).exp().tril()
+    return gate.unsqueeze(-1).expand(*gate.shape, size).tril(-1).cumsum_(-2).exp_().tril()
 
 
 def chunk_decay(
@@ -51,7 +51,7 @@ def chunk_decay(
         return ChunkDecay([rows_by_rows(row, cols).tril() for row in rows], list(rows), cols, None)
     if gate.dim() == cols.dim():
         size = block_size(bound, gate.shape[-2])
-        if size == 1:
+        if size == 1 or needs_plain():
             return doubled(rows, cols, gate)
         # views, since torch.compile loses a gradient of a tensor that is given twice, as row and as column
         *made, writer, log_total = Centred.apply(size, gate, cols, *(row.view_as(row) for row in rows))

@@ -31,13 +31,14 @@ def as_onnx() -> Iterator[None]:
 
 
 def linear_attention(
-    inputs: Inputs, state: torch.Tensor, *, decay_bound: float | None
+    inputs: Inputs, state: torch.Tensor | None, *, decay_bound: float | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Both recurrences as one node, https://onnx.ai/onnx/operators/onnx__LinearAttention.html (in torch it is zeros).
 
     Raises:
         UserError: something is in double precision, which the operator does not know.
     """
+    state = inputs.start(state)
     if state.dtype != torch.float32:
         raise UserError(
             "ONNX has no recurrence in double precision",

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from typing import Any, Literal, TypeAlias
 
 import torch
+from torch.autograd import forward_ad
 
 from gated.errors import UserError, did_you_mean
 
@@ -89,6 +90,16 @@ def declare(name: str, *forms: str) -> GatedOp:
 def is_exporting() -> bool:
     """Whether ``torch.export`` is tracing (``torch.compile`` sees ``torch.compiler.is_exporting()`` as true)."""
     return bool(torch.compiler._is_exporting_flag)
+
+
+def needs_plain() -> bool:
+    """Whether only plain operations will do, because one with a gradient of its own would not be followed.
+
+    That is in an export, under forward-mode differentiation and inside the transforms of ``torch.func``.
+    """
+    if is_exporting() or forward_ad._current_level >= 0:
+        return True
+    return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def is_fixed(size: int) -> bool:

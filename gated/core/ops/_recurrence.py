@@ -45,9 +45,16 @@ class Inputs(NamedTuple):
         """Keys and values in the dtype of the queries too."""
         return self._replace(k=self.k.to(self.q.dtype), v=self.v.to(self.q.dtype))
 
+    def start(self, state: torch.Tensor | None) -> torch.Tensor:
+        """``state``, or one of zeros ``[B, N, K, V]``."""
+        if state is not None:
+            return state
+        batch, heads, _, width = self.q.shape
+        return self.q.new_zeros(batch, heads, width, self.v.shape[-1])
 
-Form: TypeAlias = Callable[[Inputs, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
-"""``(inputs, initial state [B, N, K, V]) -> (output [B, N, T, V], final state)``, forward in time."""
+
+Form: TypeAlias = Callable[[Inputs, torch.Tensor | None], tuple[torch.Tensor, torch.Tensor]]
+"""``(inputs, initial state [B, N, K, V] or None for zeros) -> (output [B, N, T, V], final state)``, forward in time."""
 
 
 def check_inputs(
@@ -156,12 +163,10 @@ def run(
         valid = mask
     inputs = _even_heads(inputs, mask)
     inputs = inputs._replace(q=inputs.q * (max(inputs.q.shape[-1], 1) ** -0.5 if scale is None else scale))
-    if initial_state is None:
-        batch, heads, _, width = inputs.q.shape
-        initial_state = inputs.q.new_zeros(batch, heads, width, inputs.v.shape[-1])
+    start = None if initial_state is None else initial_state.to(inputs.q.dtype)
     # autocast would put the state into half precision
     with torch.autocast(device.type, enabled=False):
-        output, state = _directed(form, inputs, initial_state.to(inputs.q.dtype), direction)
+        output, state = _directed(form, inputs, start, direction)
     if mask is not None:
         output = output.masked_fill(~mask[:, None, :, None], 0.0)
     if valid is not None:
@@ -190,8 +195,8 @@ def in_segments(form: Form, inputs: Inputs, state: torch.Tensor) -> tuple[torch.
 
 
 def _directed(
-    form: Form, inputs: Inputs, state: torch.Tensor, direction: Direction
-) -> tuple[torch.Tensor, torch.Tensor]:
+    form: Form, inputs: Inputs, state: torch.Tensor | None, direction: Direction
+) -> tuple[torch.Tensor, torch.Tensor | None]:
     if direction == "forward":
         return form(inputs, state)
     if direction == "both":

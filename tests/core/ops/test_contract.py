@@ -412,6 +412,34 @@ def test_gradcheck(case: Case, form: str) -> None:
     assert torch.autograd.gradcheck(run, leaves, fast_mode=True)
 
 
+# torch's kernel, which gpsa runs on, has no second derivative, and says so
+@over("chunk", where=lambda case: case.typical and case.op != "gpsa")
+def test_a_gradient_can_be_differentiated(case: Case, form: str) -> None:
+    x = case.make(4, gate=lambda even: -0.1 - 0.5 * even, B=1, H=1, K=2, V=2, D=2, E=2, R=1)
+    names = [name for name, t in x.items() if t.is_floating_point()]
+
+    def run(*leaves: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return case(x | dict(zip(names, leaves, strict=True)), form, **unchecked(case))
+
+    leaves = [x[name].clone().requires_grad_() for name in names]
+    assert torch.autograd.gradgradcheck(run, leaves, fast_mode=True)
+
+
+@over("chunk", where=lambda case: not case.packed)
+def test_torch_func_has_the_same_gradients(case: Case, form: str) -> None:
+    """``torch.func`` does not follow every operation that has a gradient of its own."""
+    x = case.make(19)
+
+    def loss(floats: Tensors) -> torch.Tensor:
+        parts = case(x | floats, form, **unchecked(case))
+        return sum((part * torch.arange(part.numel()).view(part.shape).to(part).sin()).sum() for part in parts)
+
+    floats = {name: t for name, t in x.items() if t.is_floating_point()}
+    leaves = {name: t.clone().requires_grad_() for name, t in floats.items()}
+    expected = torch.autograd.grad(loss(leaves), list(leaves.values()), allow_unused=True, materialize_grads=True)
+    assert_same(torch.func.grad(loss)(floats), dict(zip(leaves, expected, strict=True)))
+
+
 @over(*FAST, where=lambda case: case.typical)
 def test_compiles_in_one_graph_with_gradients(case: Case, form: str) -> None:
     torch._dynamo.reset()

@@ -3,20 +3,71 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import repeat
 
 import torch
 import torch.nn.functional as F
 
 from gated.core.ops._decay import blocks_for, chunk_decay, chunk_size, finite, in_chunks, leading, loops
+from gated.core.ops._op import is_fixed, needs_plain
 from gated.core.ops._products import columns_by_columns
 from gated.core.ops._recurrence import Inputs, in_segments
+from gated.core.ops.delta_recurrence.walk import Walk
 
 _GROUP = 16
+_CACHED = 2**17
+_LONGEST = 8
+"""Chunks in a row of a compiled graph: each takes five seconds to compile."""
 
 
-def chunk(inputs: Inputs, state: torch.Tensor, *, decay_bound: float | None) -> tuple[torch.Tensor, torch.Tensor]:
+def chunk(
+    inputs: Inputs, state: torch.Tensor | None, *, decay_bound: float | None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """See :func:`gated.core.ops.delta_recurrence`."""
-    return in_segments(partial(_segment, decay_bound=decay_bound), inputs.wide(), state)
+    inputs = inputs.wide()
+    size = _walked(inputs)
+    if size is None:
+        return in_segments(partial(_segment, decay_bound=decay_bound), inputs, inputs.start(state))
+    q, k, v, gate, beta = inputs
+    assert beta is not None
+    gate = torch.zeros_like(beta) if gate is None else finite(gate)
+    flat = [None if x is None else x.flatten(0, 1) for x in (q, k, v, beta, gate, state)]
+    heads = v.shape[0] * v.shape[1]
+    # so many at a time that what a chunk makes of them stays in the cache; a graph would get too long
+    some = heads if torch.compiler.is_compiling() else _CACHED // (size * max(size, q.shape[-1], v.shape[-1]))
+    if heads <= max(some, 1):
+        output, after = Walk.apply(_plain, size, *flat)
+    else:
+        groups = zip(*(repeat(None) if x is None else x.split(max(some, 1)) for x in flat), strict=False)
+        output, after = map(torch.cat, zip(*(Walk.apply(_plain, size, *group) for group in groups), strict=True))
+    return output.unflatten(0, v.shape[:2]), after.unflatten(0, v.shape[:2])
+
+
+def _walked(inputs: Inputs) -> int | None:
+    """Tokens in a chunk for :class:`Walk`, or None where the chunks go side by side."""
+    length, gate = inputs.q.shape[2], inputs.log_decay
+    # of many small steps each would be the launch of a kernel on another device
+    if inputs.q.device.type != "cpu" or needs_plain() or not is_fixed(length) or not length:
+        return None
+    if gate is not None and gate.dim() == 4:
+        return None
+    width = max(inputs.q.shape[-1], inputs.v.shape[-1])
+    size = chunk_size(length, 32 if width <= 32 else 64, halves=False)
+    return None if torch.compiler.is_compiling() and length > _LONGEST * size else size
+
+
+def _plain(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    beta: torch.Tensor,
+    gate: torch.Tensor,
+    state: torch.Tensor | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What :class:`Walk` does, without the axis of heads."""
+    inputs = Inputs(*(x.unsqueeze(1) for x in (q, k, v, gate, beta)))
+    output, after = _segment(inputs, inputs.start(None if state is None else state.unsqueeze(1)), decay_bound=None)
+    return output.squeeze(1), after.squeeze(1)
 
 
 def _segment(inputs: Inputs, state: torch.Tensor, *, decay_bound: float | None) -> tuple[torch.Tensor, torch.Tensor]:

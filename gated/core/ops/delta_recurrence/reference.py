@@ -7,8 +7,11 @@ import torch
 from gated.core.ops._recurrence import Inputs
 
 
-def reference(inputs: Inputs, state: torch.Tensor, *, decay_bound: float | None) -> tuple[torch.Tensor, torch.Tensor]:
+def reference(
+    inputs: Inputs, state: torch.Tensor | None, *, decay_bound: float | None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """See :func:`gated.core.ops.delta_recurrence`."""
+    state = inputs.start(state)
     q, k, v, log_decay, beta = inputs.wide()
     assert beta is not None
     outputs = []

@@ -11,9 +11,11 @@ from gated.core.ops._products import columns_by_columns
 from gated.core.ops._recurrence import Inputs, in_segments
 
 
-def chunk(inputs: Inputs, state: torch.Tensor, *, decay_bound: float | None) -> tuple[torch.Tensor, torch.Tensor]:
+def chunk(
+    inputs: Inputs, state: torch.Tensor | None, *, decay_bound: float | None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """See :func:`gated.core.ops.linear_recurrence`."""
-    return in_segments(partial(_segment, decay_bound=decay_bound), inputs.wide(), state)
+    return in_segments(partial(_segment, decay_bound=decay_bound), inputs.wide(), inputs.start(state))
 
 
 def _segment(inputs: Inputs, state: torch.Tensor, *, decay_bound: float | None) -> tuple[torch.Tensor, torch.Tensor]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import torch
-from torch.autograd import forward_ad
 
-from gated.core.ops._op import is_exporting
+from gated.core.ops._op import needs_plain
 from gated.core.ops.scan.blocks import block_scan
 from gated.core.ops.scan.convolution import convolution_scan
 from gated.core.ops.scan.doubling import doubling_scan
@@ -13,8 +12,7 @@ from gated.core.ops.scan.doubling import doubling_scan
 
 def chunk(x: torch.Tensor, log_decay: torch.Tensor, *, constant: bool, reverse: bool) -> torch.Tensor:
     """See :func:`gated.core.ops.scan.reference.reference`."""
-    # the registered operation has no tangents, and torch would take them for zero
-    plain = is_exporting() or forward_ad._current_level >= 0
+    plain = needs_plain()  # of the registered operation torch would take tangents for zero
     # on a CPU the blocks beat the FFT by far (README); many short steps only hurt where each is a kernel launch
     if constant and (plain or x.device.type != "cpu"):
         return convolution_scan(x, log_decay, reverse=reverse)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from gated.core.ops._dropout import dropout as ops_dropout
-from gated.core.ops._op import is_exporting
+from gated.core.ops._op import is_exporting, needs_plain
 from gated.core.ops.softmax_attention.blocks import BlockAttention, Options, negligible, spans
 from gated.core.ops.softmax_attention.forget import Decay, Forget, decay
 from gated.core.ops.softmax_attention.reference import finish, reference, repeat_heads
@@ -46,7 +46,7 @@ def chunk(
         key_mask=key_mask,
         cu_seqlens=cu_seqlens,
     )
-    if not kernel and (dropout or torch.compiler.is_exporting()):  # true while compiling as well
+    if not kernel and (dropout or torch.compiler.is_exporting() or needs_plain()):  # the second: while compiling too
         # a graph with a length to be chosen later cannot loop over blocks, and blocks could not repeat their dropout
         return reference(
             q,
