@@ -8,6 +8,7 @@ from typing import Any, ClassVar, TypeAlias
 import torch
 from torch import nn
 
+from gated.core.ops._checks import Shapes
 from gated.errors import UserError
 
 Grid: TypeAlias = tuple[int, ...]
@@ -45,6 +46,21 @@ class TokenMixer(nn.Module):
             mask: ``[B, N]`` bool, True where a token is real; masked tokens change nothing elsewhere.
         """
         raise NotImplementedError
+
+
+def check_mask(x_BND: torch.Tensor, mask: torch.Tensor | None) -> None:
+    """Check that ``mask`` is ``[B, N]`` of bool, or None.
+
+    Raises:
+        UserError: it is not.
+    """
+    Shapes("mixer").check("x", x_BND, "B N D").check("mask", mask, "B N").dtype("mask", mask, torch.bool)
+
+
+def blanked(x_BND: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """``x_BND`` with zeros where ``mask`` is False, whatever the padding holds."""
+    check_mask(x_BND, mask)
+    return x_BND if mask is None else x_BND.masked_fill(~mask.unsqueeze(-1), 0.0)
 
 
 MixerFactory: TypeAlias = Callable[[int], TokenMixer]

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gated.core.mixers.base import Grid, TokenMixer
+from gated.core.mixers.base import Grid, TokenMixer, check_mask
 from gated.core.nn.dropout import Dropout
-from gated.core.nn.heads import merge_heads, split_heads
+from gated.core.nn.heads import check_heads, merge_heads, split_heads
 from gated.core.ops import softmax_attention
 from gated.core.ops.softmax_attention.forget import Forget
 from gated.core.ops.softmax_attention.reference import attention_weights
@@ -52,8 +52,7 @@ class ForgettingAttention(TokenMixer):
         proj_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        if dim % num_heads:
-            raise UserError("ForgettingAttention: num_heads must divide dim", found=f"dim={dim}, num_heads={num_heads}")
+        check_heads("ForgettingAttention", num_heads, dim)
         if causal and two_sided:
             raise UserError("ForgettingAttention: two_sided has no meaning with causal=True", found="both")
         self.num_heads = num_heads
@@ -71,6 +70,7 @@ class ForgettingAttention(TokenMixer):
         self, x_BND: torch.Tensor, *, grid: Grid | None = None, mask: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Mix the tokens; see :class:`TokenMixer`."""
+        check_mask(x_BND, mask)
         q, k, v = self._qkv(x_BND, mask)
         out = softmax_attention(
             q,

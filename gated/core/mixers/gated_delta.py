@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gated.core.mixers.base import Grid, TokenMixer
-from gated.core.nn.heads import merge_heads, split_heads
+from gated.core.mixers.base import Grid, TokenMixer, blanked
+from gated.core.nn.heads import check_heads, merge_heads, split_heads
 from gated.core.ops import delta_recurrence
 from gated.core.ops._recurrence import Direction
 from gated.errors import UserError
@@ -46,13 +46,11 @@ class GatedDeltaNet(TokenMixer):
     ) -> None:
         super().__init__()
         self.widths = [round(expand_k * dim)] * 2 + [round(expand_v * dim)]
-        for width in self.widths:
-            if width < num_heads or width % num_heads:
-                raise UserError(
-                    "GatedDeltaNet: num_heads does not fit",
-                    expected=f"a divisor of the widths of keys and values, {self.widths[1]} and {self.widths[2]}",
-                    found=f"num_heads={num_heads}",
-                )
+        check_heads("GatedDeltaNet", num_heads, *self.widths)
+        if conv_size < 1:
+            raise UserError(
+                "GatedDeltaNet: conv_size must hold a token", expected=">= 1", found=f"conv_size={conv_size}"
+            )
         self.num_heads, self.causal, self.conv_size = num_heads, causal, conv_size
         self.qkv = nn.Linear(dim, sum(self.widths), bias=False)
         self.conv = nn.Parameter(torch.empty(conv_size, sum(self.widths)))
@@ -73,8 +71,7 @@ class GatedDeltaNet(TokenMixer):
         self, x_BND: torch.Tensor, *, grid: Grid | None = None, mask: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Mix the tokens; see :class:`TokenMixer`."""
-        if mask is not None:
-            x_BND = x_BND.masked_fill(~mask.unsqueeze(-1), 0.0)
+        x_BND = blanked(x_BND, mask)
         mixed = F.silu(self._convolve(self.qkv(x_BND)))
         q, k, v = (split_heads(t, self.num_heads) for t in mixed.split(self.widths, -1))
         beta = torch.sigmoid(self.beta(x_BND)).mT

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from gated.core.mixers.base import Grid, TokenMixer
-from gated.core.nn.heads import merge_heads, split_heads
+from gated.core.nn.heads import check_heads, merge_heads, split_heads
 from gated.core.ops import linear_recurrence
 from gated.core.ops._recurrence import Direction, Recurrence
 from gated.errors import UserError
@@ -48,13 +48,7 @@ class GatedLinearAttention(TokenMixer):
     ) -> None:
         super().__init__()
         widths = round(expand_k * dim), round(expand_v * dim)
-        for width in widths:
-            if width < num_heads or width % num_heads:
-                raise UserError(
-                    "GatedLinearAttention: num_heads does not fit",
-                    expected=f"a divisor of the widths of keys and values, {widths[0]} and {widths[1]}",
-                    found=f"num_heads={num_heads}",
-                )
+        check_heads("GatedLinearAttention", num_heads, *widths)
         self.num_heads, self.causal, self.gate_tau = num_heads, causal, gate_tau
         self.q, self.k = (nn.Linear(dim, widths[0], bias=False) for _ in range(2))
         self.v, self.gate = (nn.Linear(dim, widths[1], bias=False) for _ in range(2))

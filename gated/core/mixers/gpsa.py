@@ -9,7 +9,7 @@ from torch import nn
 
 from gated.core.mixers.base import Grid, TokenMixer
 from gated.core.nn.dropout import Dropout
-from gated.core.nn.heads import merge_heads, split_heads
+from gated.core.nn.heads import check_heads, merge_heads, split_heads
 from gated.core.ops.gpsa import gpsa
 from gated.core.ops.gpsa.reference import attention_weights
 from gated.errors import UserError
@@ -45,8 +45,7 @@ class GPSA(TokenMixer):
         proj_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        if dim % num_heads:
-            raise UserError("GPSA: num_heads must divide dim", found=f"dim={dim}, num_heads={num_heads}")
+        check_heads("GPSA", num_heads, dim)
         self.num_heads = num_heads
         self.locality_strength = locality_strength
         self.local_init = local_init

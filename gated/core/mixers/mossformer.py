@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gated.core.mixers.base import Grid, TokenMixer
+from gated.core.mixers.base import Grid, TokenMixer, blanked
 from gated.core.nn.conv_linear import ConvLinear
 from gated.core.nn.rotary import apply_rotary, rotary_angles
 from gated.core.ops import local_global
@@ -60,8 +60,7 @@ class MossFormerAttention(TokenMixer):
         self, x_BND: torch.Tensor, *, grid: Grid | None = None, mask: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Mix the tokens; see :class:`TokenMixer`."""
-        if mask is not None:
-            x_BND = x_BND.masked_fill(~mask.unsqueeze(-1), 0.0)
+        x_BND = blanked(x_BND, mask)
         if self.token_shift:
             shifted, kept = x_BND.tensor_split(2, -1)
             x_BND = torch.cat((F.pad(shifted, (0, 0, 1, 0))[:, : x_BND.shape[1]], kept), -1)
@@ -83,5 +82,4 @@ class MossFormerAttention(TokenMixer):
             dropout=self.dropout if self.training else 0.0,
         )
         gated = (att_u.squeeze(1) * v) * torch.sigmoid(att_v.squeeze(1) * u)
-        out: torch.Tensor = self.to_out(gated, mask)
-        return out if mask is None else out.masked_fill(~mask.unsqueeze(-1), 0.0)
+        return blanked(self.to_out(gated, mask), mask)

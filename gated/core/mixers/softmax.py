@@ -9,7 +9,7 @@ from torch import nn
 
 from gated.core.mixers.base import Grid, TokenMixer
 from gated.core.nn.dropout import Dropout
-from gated.core.nn.heads import merge_heads, split_heads
+from gated.core.nn.heads import check_heads, merge_heads, split_heads
 from gated.core.ops import softmax_attention
 from gated.core.ops.softmax_attention.reference import attention_weights
 from gated.errors import UserError
@@ -46,8 +46,7 @@ class SoftmaxAttention(TokenMixer):
         proj_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        if dim % num_heads:
-            raise UserError("SoftmaxAttention: num_heads must divide dim", found=f"dim={dim}, num_heads={num_heads}")
+        check_heads("SoftmaxAttention", num_heads, dim)
         gate_width = {"none": 0, "head": num_heads, "element": dim}
         if output_gate not in gate_width:
             raise UserError(

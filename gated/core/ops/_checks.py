@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 
 from gated.errors import UserError
+
+AXES = ("depth", "height", "width")
 
 
 class Shapes:
@@ -23,6 +28,10 @@ class Shapes:
         """
         if not self.active or tensor is None:
             return self
+        if not isinstance(tensor, torch.Tensor):
+            raise UserError(
+                f"{self.op}: {argument} is no tensor", expected=_shapes(patterns), found=type(tensor).__name__
+            )
         for pattern in patterns:
             sizes = dict(self.sizes)
             names = pattern.split()
@@ -31,23 +40,57 @@ class Shapes:
                 for name, size in zip(names, tensor.shape, strict=True)
             ):
                 self.sizes = sizes
+                if 0 in (size for name, size in sizes.items() if name.startswith("H")):
+                    raise UserError(
+                        f"{self.op}: {argument} has no heads",
+                        expected=_shapes((pattern,)),
+                        found=str(list(tensor.shape)),
+                    )
                 return self
         known = ", ".join(f"{k}={v}" for k, v in self.sizes.items())
         raise UserError(
             f"{self.op}: {argument} has the wrong shape",
-            expected=" or ".join(f"[{', '.join(p.split())}]" for p in patterns) + (f" with {known}" if known else ""),
+            expected=_shapes(patterns) + (f" with {known}" if known else ""),
             found=str(list(tensor.shape)),
         )
 
     def floating(self, **tensors: torch.Tensor | None) -> Shapes:
         """Check that tensors (None passes) hold real floating-point numbers: whole ones would be cut off."""
         for argument, tensor in tensors.items():
-            if self.active and tensor is not None and not tensor.is_floating_point():
+            if self.active and isinstance(tensor, torch.Tensor) and not tensor.is_floating_point():
                 raise UserError(
                     f"{self.op}: {argument} has the wrong dtype",
                     expected="a real floating-point dtype",
                     found=str(tensor.dtype),
                 )
+        return self
+
+    def alike(self, **tensors: torch.Tensor) -> Shapes:
+        """Check that tensors share one dtype, as they do once autocast has cast them."""
+        first, *others = tensors.items()
+        for argument, tensor in others:
+            if self.active and tensor.dtype != first[1].dtype and not _autocast(tensor.device):
+                raise UserError(
+                    f"{self.op}: {argument} has another dtype than {first[0]}",
+                    expected=str(first[1].dtype),
+                    found=str(tensor.dtype),
+                )
+        return self
+
+    def grid(self, grid: object, dims: Sequence[int], tokens: int) -> Shapes:
+        """Check that ``grid`` has so many sizes, whose product is the number of tokens."""
+        if not self.active:
+            return self
+        sizes = grid if isinstance(grid, tuple | list) else ()
+        whole = all(isinstance(size, int | torch.SymInt) and size >= 0 for size in sizes)
+        if len(sizes) not in dims or not whole or math.prod(sizes) != tokens:
+            names = " or ".join(f"({', '.join(AXES[-n:])}{',' * (n == 1)})" for n in dims)
+            raise UserError(
+                f"{self.op}: the grid does not fit the tokens",
+                expected=f"grid={names} whose product is the {tokens} tokens",
+                found=f"grid={grid}",
+                hint="leave tokens that have no place on the grid (a class token) out of this op",
+            )
         return self
 
     def share(self, argument: str, value: float) -> Shapes:
@@ -58,6 +101,14 @@ class Shapes:
 
     def dtype(self, argument: str, tensor: torch.Tensor | None, dtype: torch.dtype) -> Shapes:
         """Check that ``tensor`` (None passes) has ``dtype``."""
-        if self.active and tensor is not None and tensor.dtype != dtype:
+        if self.active and isinstance(tensor, torch.Tensor) and tensor.dtype != dtype:
             raise UserError(f"{self.op}: {argument} has the wrong dtype", expected=str(dtype), found=str(tensor.dtype))
         return self
+
+
+def _shapes(patterns: Sequence[str]) -> str:
+    return " or ".join(f"[{', '.join(pattern.split())}]" for pattern in patterns)
+
+
+def _autocast(device: torch.device) -> bool:
+    return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)

@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 
+from gated.core.ops._op import uncast
+
 LARGEST = 80.0
 """A block decays at most by e^-80, so that the factors from its middle are below e^40."""
 
@@ -115,7 +117,7 @@ class Centred(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Every way again, with what it carries back."""
-        with torch.autocast(grads[0].device.type, enabled=False):
+        with uncast(grads[0].device):
             return None, *_backward(ctx.size, *ctx.saved_tensors, grads=grads)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -100,6 +101,11 @@ def needs_plain() -> bool:
     if is_exporting() or forward_ad._current_level >= 0:
         return True
     return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def uncast(device: torch.device) -> AbstractContextManager[Any]:
+    """Without autocast, which would put states into half precision; tensors without data know none."""
+    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
 def is_fixed(size: int) -> bool:

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import torch
 
 from gated.core.ops._checks import Shapes
-from gated.core.ops._op import is_exporting
+from gated.core.ops._op import is_exporting, uncast
 from gated.errors import UserError, did_you_mean
 
 Direction: TypeAlias = Literal["forward", "reverse", "both"]
@@ -104,7 +104,7 @@ def check_inputs(
         )
     if decay_bound is not None and not decay_bound <= 0:
         raise UserError(f"{op}: decay_bound is not a bound on log_decay", expected="<= 0", found=str(decay_bound))
-    if check and log_decay is not None and log_decay.numel():
+    if check and log_decay is not None and log_decay.numel() and not log_decay.is_meta:
         gate = log_decay.detach()
         if mask is not None and gate.dim() > 1:  # padding may hold anything
             gate = gate.masked_fill(~(mask[:, None, :] if gate.dim() == 3 else mask[:, None, :, None]), 0.0)
@@ -129,10 +129,12 @@ def check_inputs(
 def check_packing(op: str, cu_seqlens: torch.Tensor, q: torch.Tensor, mask: torch.Tensor | None) -> None:
     if mask is not None:
         raise UserError(f"{op}: mask and cu_seqlens exclude each other", hint="leave padding out of a packed row")
-    if cu_seqlens.dim() != 1 or cu_seqlens.shape[0] < 1 or cu_seqlens.dtype not in (torch.int32, torch.int64):
+    Shapes(op).check("cu_seqlens", cu_seqlens, "N+1")
+    if cu_seqlens.shape[0] < 1 or cu_seqlens.dtype not in (torch.int32, torch.int64):
+        wrong = "dtype" if cu_seqlens.shape[0] else "shape"
         raise UserError(
-            f"{op}: cu_seqlens must hold the offsets of N packed sequences",
-            expected="[N + 1] of int32 or int64",
+            f"{op}: cu_seqlens has the wrong {wrong}: it must hold the offsets of N packed sequences",
+            expected="[N+1] of int32 or int64",
             found=f"{list(cu_seqlens.shape)} of {cu_seqlens.dtype}",
         )
     offsets = cu_seqlens.tolist()
@@ -165,7 +167,7 @@ def run(
     inputs = inputs._replace(q=inputs.q * (max(inputs.q.shape[-1], 1) ** -0.5 if scale is None else scale))
     start = None if initial_state is None else initial_state.to(inputs.q.dtype)
     # autocast would put the state into half precision
-    with torch.autocast(device.type, enabled=False):
+    with uncast(device):
         output, state = _directed(form, inputs, start, direction)
     if mask is not None:
         output = output.masked_fill(~mask[:, None, :, None], 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import partial
 
 import pytest
@@ -73,6 +74,25 @@ def causal_mixers() -> list[str]:
     import inspect
 
     return [n for n in NAMES if "causal" in inspect.signature(getattr(mixers, n)).parameters]
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if getattr(mixers, n).supports_mask])
+def test_a_wrong_mask_is_named(name: str) -> None:
+    mixer, x = build(name), torch.randn(2, 15, DIM, dtype=torch.float64)
+    for mask, wrong in (
+        (torch.ones(2, 15), "dtype"),
+        (torch.ones(2, 14).bool(), "shape"),
+        (torch.ones(15).bool(), "shape"),
+    ):
+        with pytest.raises(UserError, match=f"mask has the wrong {wrong}"):
+            call(mixer, x, mask)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if "num_heads" in inspect.signature(getattr(mixers, n)).parameters])
+@pytest.mark.parametrize("num_heads", [0, -2, 3])
+def test_a_wrong_number_of_heads_is_named(name: str, num_heads: int) -> None:
+    with pytest.raises(UserError, match=rf"{name}: num_heads(.|\n)*divisor of(.|\n)*num_heads={num_heads}"):
+        getattr(mixers, name)(DIM, num_heads=num_heads)
 
 
 @pytest.mark.parametrize("name", causal_mixers())

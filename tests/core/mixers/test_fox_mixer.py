@@ -56,7 +56,7 @@ def test_the_output_is_the_map_times_the_values(options: dict[str, bool]) -> Non
 
 
 def test_errors() -> None:
-    with pytest.raises(UserError, match="num_heads must divide dim"):
+    with pytest.raises(UserError, match="num_heads does not fit"):
         ForgettingAttention(10, num_heads=4)
     with pytest.raises(UserError, match="two_sided has no meaning with causal"):
         ForgettingAttention(16, num_heads=4, causal=True, two_sided=True)

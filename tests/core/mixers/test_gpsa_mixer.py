@@ -96,5 +96,5 @@ def test_errors_say_what_is_missing():
         mixer(x, grid=(2, 2))
     with pytest.raises(UserError, match="mask is not supported"):
         mixer(x, grid=(2, 3), mask=torch.ones(1, 6, dtype=torch.bool))
-    with pytest.raises(UserError, match="num_heads must divide dim"):
+    with pytest.raises(UserError, match="num_heads does not fit"):
         GPSA(10, num_heads=4)

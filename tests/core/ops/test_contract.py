@@ -425,6 +425,15 @@ def test_a_gradient_can_be_differentiated(case: Case, form: str) -> None:
     assert torch.autograd.gradgradcheck(run, leaves, fast_mode=True)
 
 
+@over("reference", "chunk", where=lambda case: not case.packed)
+def test_tensors_without_data_have_the_shapes_of_others(case: Case, form: str) -> None:
+    """What counts parameters and operations of a network before anyone has the memory for it."""
+    x = case.make(19, dtype=torch.float32)
+    expected, got = case(x, form), case({name: t.to("meta") for name, t in x.items()}, form)
+    assert [(t.shape, t.dtype) for t in got] == [(t.shape, t.dtype) for t in expected]
+    assert all(t.is_meta for t in got)
+
+
 @over("chunk", where=lambda case: not case.packed)
 def test_torch_func_has_the_same_gradients(case: Case, form: str) -> None:
     """``torch.func`` does not follow every operation that has a gradient of its own."""
@@ -593,6 +602,32 @@ def test_wrong_shapes_are_named(case: Case) -> None:
             assert argument in error.value.what
             assert "[" in error.value.expected
             assert str(found) in error.value.found
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_what_is_no_tensor_or_holds_no_numbers_is_named(case: Case) -> None:
+    x = case.make(7, **({"B": 1} if case.packed else {}))
+    for name, spec in case.tensors.items():
+        if spec.is_complex:  # made of real ones by the case
+            continue
+        argument = name.partition("[")[0]
+        with pytest.raises(UserError) as error:
+            case(x | {name: x[name].numpy(force=True)}, "auto")
+        assert argument in error.value.what
+        assert "no tensor" in error.value.what
+        assert "[" in error.value.expected
+        assert error.value.found == "ndarray"
+        with pytest.raises(UserError) as error:
+            case(x | {name: x[name].to(torch.int8)}, "auto")
+        assert argument in error.value.what
+        assert "wrong dtype" in error.value.what
+        assert "int8" in error.value.found
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.axes("H")], ids=str)
+def test_no_heads_at_all_are_refused(case: Case) -> None:
+    with pytest.raises(UserError, match="has no heads"):
+        case(case.make(7, **({"B": 1} if case.packed else {}) | {"H": 0}), "auto")
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.named("mask", "log gate")], ids=str)

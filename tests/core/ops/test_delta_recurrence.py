@@ -105,7 +105,7 @@ def test_half_precision_keeps_state_and_gates_in_fp32():
         ({"direction": "both"}, r"direction='both' is not defined.*direction='forward' and direction='reverse'"),
         ({"beta": torch.zeros(2, 2, 5, 1)}, r"beta has the wrong shape.*\[B, HV, T\].*\[2, 2, 5, 1\]"),
         ({"cu_seqlens": torch.tensor([0, 5])}, r"cu_seqlens does not fit.*B=1.*B=2"),
-        ({"cu_seqlens": torch.tensor([0.0, 5])}, r"cu_seqlens must hold.*\[N \+ 1\] of int32"),
+        ({"cu_seqlens": torch.tensor([0.0, 5])}, r"cu_seqlens has the wrong dtype.*\[N\+1\] of int32"),
         ({"cu_seqlens": torch.tensor([0, 5]), "mask": torch.ones(2, 5, dtype=torch.bool)}, "exclude each other"),
     ],
 )

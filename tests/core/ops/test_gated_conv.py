@@ -135,7 +135,8 @@ X, CONTEXT, WEIGHT, MIX = torch.zeros(1, 6, 2), torch.zeros(1, 6, 5), torch.zero
     [
         ({"mixes": []}, r"context has the wrong number of channels(.|\n)*C = 2, (.|\n)*\[1, 6, 5\]"),
         ({"mix_biases": [X[0, 0], X[0, 0]]}, "mix_biases must go with mixes(.|\n)*1(.|\n)*2"),
-        ({"grid": (2, 2)}, r"the grid does not fit the tokens(.|\n)*T = 6(.|\n)*\(2, 2\)"),
+        ({"grid": (2, 2)}, r"the grid does not fit the tokens(.|\n)* 6 tokens(.|\n)*\(2, 2\)"),
+        ({"grid": (-2, -3)}, r"the grid does not fit the tokens(.|\n)*\(height, width\)(.|\n)*\(-2, -3\)"),
         ({"grid": (2, 3)}, r"weight does not fit the grid(.|\n)*\[C, K1, K2\](.|\n)*\[5, 3\]"),
         ({"weight": torch.zeros(5, 0)}, r"weight does not fit the grid(.|\n)*\[5, 0\]"),
         ({"grid": (2, 3), "weight": torch.zeros(5, 3, 3), "causal": True}, "causal needs tokens on a line"),

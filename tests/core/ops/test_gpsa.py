@@ -86,7 +86,10 @@ def test_no_tokens_give_no_output():
         ({"v": (2, 1, 6, 5)}, r"v has the wrong shape"),
         ({"position": (3, 2)}, r"position has the wrong shape.*\[H, 3\]"),
         ({"gate": (4,)}, r"gate has the wrong shape.*\[H\]"),
-        ({"grid": (2, 4)}, r"grid does not fit.*N = 6.*grid=\(2, 4\)"),
+        ({"grid": (2, 4)}, r"grid does not fit.*\(height, width\).* 6 tokens.*grid=\(2, 4\)"),
+        ({"grid": (-2, -3)}, r"grid does not fit.*grid=\(-2, -3\)"),
+        ({"grid": None}, r"grid does not fit.*grid=None"),
+        ({"grid": 6}, r"grid does not fit.*grid=6"),
         ({"grid": (1, 2, 3)}, r"grid does not fit"),
     ],
 )

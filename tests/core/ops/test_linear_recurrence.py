@@ -93,7 +93,7 @@ def test_half_precision_keeps_state_and_gates_in_fp32():
         ({"direction": "backward"}, r"unknown direction 'backward'.*forward"),
         ({"direction": "both", "return_state": True}, r"direction='both' has no state"),
         ({"cu_seqlens": torch.tensor([0, 5])}, r"cu_seqlens does not fit.*B=1.*B=2"),
-        ({"cu_seqlens": torch.tensor([0.0, 5])}, r"cu_seqlens must hold.*\[N \+ 1\] of int32"),
+        ({"cu_seqlens": torch.tensor([0.0, 5])}, r"cu_seqlens has the wrong dtype.*\[N\+1\] of int32"),
         ({"cu_seqlens": torch.tensor([0, 5]), "mask": torch.ones(2, 5, dtype=torch.bool)}, "exclude each other"),
     ],
 )

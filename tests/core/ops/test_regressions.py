@@ -170,3 +170,28 @@ def test_nothing_at_all_is_no_error():
     narrow = torch.zeros(1, 1, 5, 0)
     assert softmax_attention(narrow, narrow, torch.ones(1, 1, 5, 2)).shape == (1, 1, 5, 2)
     assert linear_recurrence(narrow, narrow, torch.ones(1, 1, 5, 2)).output.shape == (1, 1, 5, 2)
+
+
+def test_unlike_dtypes_are_named():
+    x, half = torch.randn(1, 2, 6, 4), torch.randn(1, 2, 6, 4).half()
+    with pytest.raises(UserError, match=r"v has another dtype than q(.|\n)*float32(.|\n)*float16"):
+        softmax_attention(x, x, half)
+    with pytest.raises(UserError, match="k has another dtype than q"):
+        gpsa(x, half, x, torch.randn(2, 3), torch.zeros(2), grid=(2, 3))
+    with pytest.raises(UserError, match="k_global has another dtype than q_global"):
+        local_global(x, x, x, half, (x,))
+    with torch.autocast("cpu", torch.bfloat16):  # which makes them alike
+        softmax_attention(x, x, x.bfloat16())
+
+
+def test_what_is_no_pair_and_no_stream_is_named():
+    x, gate = torch.randn(1, 2, 6, 4), -torch.rand(1, 2, 6)
+    with pytest.raises(UserError, match=r"log_forget is no pair(.|\n)*3 of them"):
+        softmax_attention(x, x, x, log_forget=(gate,) * 3)
+    with pytest.raises(UserError, match=r"log_forget is no tensor(.|\n)*list"):
+        softmax_attention(x, x, x, log_forget=[gate, gate])
+    with pytest.raises(UserError, match=r"bias_factors is no pair(.|\n)*Tensor"):
+        softmax_attention(x, x, x, bias_factors=x)
+    for values in ((), x):
+        with pytest.raises(UserError, match="values must hold a stream"):
+            local_global(x, x, x, x, values)

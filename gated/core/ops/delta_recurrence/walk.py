@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from gated.core.ops._decay import segment_decay
+from gated.core.ops._op import uncast
 
 Plain = Callable[..., tuple[torch.Tensor, torch.Tensor]]
 
@@ -75,7 +76,7 @@ class Walk(torch.autograd.Function):
             wanted = ctx.needs_input_grad[2:]
             return None, None, *_differentiable(ctx.plain, (*inputs, saved[0]), (d_output, d_state), wanted)
         q, k, v, beta, _ = inputs
-        with torch.autocast(q.device.type, enabled=False):
+        with uncast(q.device):
             d_output = torch.zeros_like(v) if d_output is None else d_output
             chunks = list(zip(*(x.split(ctx.size, 1) for x in (q, k, beta.unsqueeze(-1), d_output)), strict=True))
             count, width, found = len(chunks), len(Kept._fields), []

@@ -8,7 +8,7 @@ from typing import get_args
 import torch
 
 from gated.core.ops._checks import Shapes
-from gated.core.ops._op import Impl, declare
+from gated.core.ops._op import Impl, declare, uncast
 from gated.core.ops._recurrence import Recurrence
 from gated.core.ops.gated_conv.recursion import Activation, recursion
 from gated.errors import UserError, did_you_mean
@@ -78,15 +78,18 @@ def gated_conv(
         >>> gated_conv(x, context, torch.randn(6, 3, 3), mixes=[torch.randn(4, 2)], grid=(3, 4)).output.shape
         torch.Size([1, 12, 4])
     """
-    cells = (x.shape[1],) if grid is None else tuple(grid)
     _check(x, context, weight, bias, mixes, mix_biases, mask)
-    _check_place(x.shape[1], cells, weight, dilation, causal, activation)
+    if grid is not None:
+        Shapes(OP.name).grid(grid, (1, 2, 3), x.shape[1])
+    cells = (x.shape[1],) if grid is None else tuple(grid)
+    _check_place(cells, weight, dilation, causal, activation)
     if not causal and (return_state or initial_state is not None):
         raise UserError(f"{OP.name}: only a causal convolution has a state", hint="pass causal=True")
     reach = dilation * (weight.shape[1] - 1)
-    Shapes(OP.name).check("initial_state", initial_state, f"{x.shape[0]} {reach} {context.shape[2]}")
+    shape = f"{x.shape[0]} {reach} {context.shape[2]}"
+    Shapes(OP.name).check("initial_state", initial_state, shape).floating(initial_state=initial_state)
     wide = torch.promote_types(torch.promote_types(x.dtype, context.dtype), torch.float32)
-    with torch.autocast(x.device.type, enabled=False):
+    with uncast(x.device):
         output, state = recursion(
             OP.pick(impl, x.device),
             x.to(wide),
@@ -129,6 +132,10 @@ def _check(
         shapes.check(f"mix_biases[{k}]", offset, f"C{k + 1}")
     shapes.check("mask", mask, "B T").dtype("mask", mask, torch.bool)
     shapes.floating(x=x, context=context, weight=weight, bias=bias)
+    for k, mix in enumerate(mixes):
+        shapes.floating(**{f"mixes[{k}]": mix})
+    for k, offset in enumerate(mix_biases):
+        shapes.floating(**{f"mix_biases[{k}]": offset})
     steps = [x.shape[2], *(mix.shape[0] for mix in mixes)]
     if sum(steps) != context.shape[2]:
         raise UserError(
@@ -138,18 +145,7 @@ def _check(
         )
 
 
-def _check_place(
-    tokens: int, cells: tuple[int, ...], weight: torch.Tensor, dilation: int, causal: bool, activation: str
-) -> None:
-    count = 1
-    for size in cells:
-        count *= size
-    if count != tokens:
-        raise UserError(
-            f"{OP.name}: the grid does not fit the tokens",
-            expected=f"sizes whose product is T = {tokens}",
-            found=f"grid={cells}",
-        )
+def _check_place(cells: tuple[int, ...], weight: torch.Tensor, dilation: int, causal: bool, activation: str) -> None:
     if weight.dim() - 1 != len(cells) or 0 in weight.shape[1:]:
         raise UserError(
             f"{OP.name}: weight does not fit the grid",

@@ -6,7 +6,6 @@ import torch
 
 from gated.core.ops._checks import Shapes
 from gated.core.ops._op import Impl, declare
-from gated.errors import UserError
 
 OP = declare("gpsa", "reference", "chunk", "triton")
 
@@ -54,15 +53,8 @@ def gpsa(
         torch.Size([1, 2, 6, 8])
     """
     shapes = Shapes(OP.name).check("q", q, "B H N D").check("k", k, "B H N D").check("v", v, "B H N E")
-    shapes.floating(q=q, k=k, v=v, position=position, gate=gate)
     shapes.check("position", position, "H 3").check("gate", gate, "H")
-    if len(grid) != 2 or grid[0] * grid[1] != q.shape[2]:
-        raise UserError(
-            f"{OP.name}: the grid does not fit the tokens",
-            expected=f"grid=(height, width) with height * width = N = {q.shape[2]}",
-            found=f"grid={tuple(grid)}",
-            hint="leave tokens that have no place on the grid (a class token) out of this op",
-        )
+    shapes.floating(q=q, k=k, v=v, position=position, gate=gate).alike(q=q, k=k, v=v).grid(grid, (2,), q.shape[2])
     scale = max(q.shape[-1], 1) ** -0.5 if scale is None else scale
     if impl == "auto":
         impl = "chunk"  # torch's own kernel is the fastest for content that has no option

@@ -61,7 +61,14 @@ def local_global(
     shapes.check("q_global", q_global, "B H T E").check("k_global", k_global, "B H T E").check("mask", mask, "B T")
     shapes.dtype("mask", mask, torch.bool)
     shapes.floating(q_local=q_local, k_local=k_local, q_global=q_global, k_global=k_global)
+    shapes.alike(q_local=q_local, k_local=k_local).alike(q_global=q_global, k_global=k_global)
     shapes.share("dropout", dropout)
+    if not isinstance(values, tuple | list) or not values:
+        raise UserError(
+            f"{OP.name}: values must hold a stream at least",
+            expected="a tuple of tensors [B, H, T, V]",
+            found="()" if isinstance(values, tuple | list) else type(values).__name__,
+        )
     for i, value in enumerate(values):
         shapes.check(f"values[{i}]", value, f"B H T V{i}").floating(**{f"values[{i}]": value})
     if group_size < 1:

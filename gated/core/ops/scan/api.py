@@ -104,12 +104,12 @@ def _check(
         check_packing(OP.name, cu_seqlens, x if heads else x.unsqueeze(1), mask)
         shapes.sizes["N"] = cu_seqlens.shape[0] - 1
     shapes.check("initial_state", initial_state, f"{'B' if cu_seqlens is None else 'N'} {heads}D")
-    for name, tensor in (("x", x), ("log_decay", log_decay)):
-        if not (tensor.is_floating_point() or tensor.is_complex()):
+    for name, tensor in (("x", x), ("log_decay", log_decay), ("initial_state", initial_state)):
+        if tensor is not None and not (tensor.is_floating_point() or tensor.is_complex()):
             raise UserError(
                 f"{OP.name}: {name} has the wrong dtype", expected="a real or complex dtype", found=str(tensor.dtype)
             )
-    if check and log_decay.numel():
+    if check and log_decay.numel() and not log_decay.is_meta:
         gate = log_decay.detach().real if log_decay.is_complex() else log_decay.detach()
         if mask is not None and gate.dim() == x.dim():  # padding may hold anything
             gate = gate.masked_fill(~mask.view(mask.shape[0], *[1] * (x.dim() - 3), -1, 1), 0.0)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import torch
 
+from gated.core.ops._op import uncast
 from gated.core.ops.softmax_attention.forget import Decay, Forget, add_bias_, add_gradient_, reach
 from gated.core.ops.softmax_attention.visible import Sight, visible
 
@@ -115,7 +116,7 @@ class BlockAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Make each block again and add its share to the gradients."""
-        with torch.autocast(grads[0].device.type, enabled=False):
+        with uncast(grads[0].device):
             return _backward(ctx, *grads)
 
 

@@ -35,8 +35,15 @@ def check_inputs(
         UserError: naming the argument, what was expected and what came.
     """
     gates = log_forget if isinstance(log_forget, tuple) else (log_forget,)
+    for name, pair in (
+        ("log_forget", gates if isinstance(log_forget, tuple) else None),
+        ("bias_factors", bias_factors),
+    ):
+        if pair is not None and not (isinstance(pair, tuple | list) and len(pair) == 2):
+            found = f"{len(pair)} of them" if isinstance(pair, tuple | list) else type(pair).__name__
+            raise UserError(f"{op}: {name} is no pair", expected="two tensors", found=found)
     shapes = Shapes(op).check("q", q, "B H T D").check("k", k, "B HK S D").check("v", v, "B HK S E")
-    shapes.floating(q=q, k=k, v=v)
+    shapes.floating(q=q, k=k, v=v).alike(q=q, k=k, v=v)
     if shapes.active and (q.shape[1] % k.shape[1] if k.shape[1] else q.shape[1]):
         raise UserError(
             f"{op}: q needs a multiple of the heads of k",
@@ -45,12 +52,17 @@ def check_inputs(
         )
     shapes.check("output_gate", output_gate, "B H T E", "B H T 1").check("head_weight", head_weight, "B H T")
     shapes.check("key_mask", key_mask, "B S").dtype("key_mask", key_mask, torch.bool)
-    shapes.check("cu_seqlens", cu_seqlens, "N")
+    shapes.check("cu_seqlens", cu_seqlens, "N+1")
     for gate in gates:
         shapes.check("log_forget", gate, "B H T")
     if bias_factors is not None:
         shapes.check("bias_factors[0]", bias_factors[0], "B H T R", "1 H T R")
         shapes.check("bias_factors[1]", bias_factors[1], "B HK S R", "1 HK S R")
+    shapes.floating(output_gate=output_gate, head_weight=head_weight)
+    for gate in gates:
+        shapes.floating(log_forget=gate)
+    for factors in bias_factors or ():
+        shapes.floating(bias_factors=factors)
     _check_together(op, q, k, causal, log_forget, clip, signed, window, key_mask, cu_seqlens)
     if shapes.active and cu_seqlens is not None:
         _check_pack(op, q, cu_seqlens)
@@ -109,7 +121,7 @@ def _check_together(
 
 
 def _check_gate(op: str, gate: torch.Tensor | None) -> None:
-    if gate is not None and bool((~(gate <= 0)).any()):
+    if gate is not None and not gate.is_meta and bool((~(gate <= 0)).any()):
         found = gate[~(gate <= 0)][0].item()
         raise UserError(
             f"{op}: log_forget is the log of a gate in 0..1",

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from gated.core.ops._dropout import dropout as ops_dropout
-from gated.core.ops._op import is_exporting, needs_plain
+from gated.core.ops._op import is_exporting, needs_plain, uncast
 from gated.core.ops.softmax_attention.blocks import BlockAttention, Options, negligible, spans
 from gated.core.ops.softmax_attention.forget import Decay, Forget, decay
 from gated.core.ops.softmax_attention.reference import finish, reference, repeat_heads
@@ -46,7 +46,8 @@ def chunk(
         key_mask=key_mask,
         cu_seqlens=cu_seqlens,
     )
-    if not kernel and (dropout or torch.compiler.is_exporting() or needs_plain()):  # the second: while compiling too
+    plain = torch.compiler.is_exporting() or needs_plain() or q.is_meta  # the first is true while compiling as well
+    if not kernel and (dropout or plain):
         # a graph with a length to be chosen later cannot loop over blocks, and blocks could not repeat their dropout
         return reference(
             q,
@@ -72,7 +73,7 @@ def chunk(
         return finish(_kernel(q, k, v, causal, key_mask, scale, dropout), output_gate, head_weight)
     fading = None if log_forget is None else Decay(*(t.unflatten(1, (groups, -1)) for t in decay(log_forget)))
     rules = sight(q.shape[2], q.device, causal=causal, key_mask=key_mask, window=window, cu_seqlens=cu_seqlens)
-    with torch.autocast(q.device.type, enabled=False):
+    with uncast(q.device):
         q, k = (q.to(dtype) * scale).unflatten(1, (groups, -1)), k.to(dtype)
         # a clip counts the keys, and behind a mask a query may not see itself
         fades = clip is None and key_mask is None
