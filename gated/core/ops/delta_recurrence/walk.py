@@ -7,7 +7,7 @@ backward, where autograd would spread them out again, takes the chunks from the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -27,15 +27,15 @@ class Kept(NamedTuple):
         from_start: ``[N, C, 1]``, decay from before the chunk to each token.
         overlap: ``[N, C, C]``, ``k_i . k_j`` decayed, 0 on and above the diagonal.
         read: ``[N, C, C]``, ``q_i . k_j`` decayed.
-        wanted: ``[N, C, V]``, values less what the state at the start holds for their keys.
-        change: ``[N, C, V]``, the rows that the tokens write.
+        missing: ``[N, C, V]``, what the state lacks of the value when the token comes.
+        change: ``[N, C, V]``, the rows that the tokens write, ``beta`` times ``missing``.
     """
 
     weights: torch.Tensor
     from_start: torch.Tensor
     overlap: torch.Tensor
     read: torch.Tensor
-    wanted: torch.Tensor
+    missing: torch.Tensor
     change: torch.Tensor
 
 
@@ -88,26 +88,28 @@ class Walk(torch.autograd.Function):
         return None, None, *joined, d_state
 
 
-def _step(chunk: tuple[torch.Tensor, ...], state: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor, Kept]:
+def _step(chunk: Sequence[torch.Tensor], state: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor, Kept]:
     """Output of a chunk ``q, k, v, beta [N, C, 1], gate``, the state after it, and what backward needs."""
     q, k, v, beta, gate = chunk
-    weights, from_start = segment_decay(gate), gate.cumsum(-1).exp_().unsqueeze(-1)
+    weights = segment_decay(gate)
+    from_start = gate.cumsum(-1).exp_().unsqueeze(-1)
     overlap = torch.bmm(k, k.mT).mul_(weights)
     overlap.diagonal(dim1=1, dim2=2).zero_()
     read = torch.bmm(q, k.mT).mul_(weights)
     wanted = v if state is None else torch.addcmul(v, torch.bmm(k, state), from_start, value=-1)
-    # row i: change_i + beta_i sum_{j<i} overlap_ij change_j = beta_i wanted_i
-    change = _solved(overlap * beta, wanted * beta)
+    # row i: missing_i + sum_{j<i} overlap_ij beta_j missing_j = wanted_i
+    missing = _solved(overlap * beta.mT, wanted)
+    change = missing * beta
     output, after = torch.bmm(read, change), torch.bmm((k * _to_end(weights)).mT, change)
     if state is not None:
         output.addcmul_(torch.bmm(q, state), from_start)
         # not in place: torch.compile loses the gradient of a result that was
         after = after.addcmul(state, from_start[:, -1:])
-    return output, after, Kept(weights, from_start, overlap, read, wanted, change)
+    return output, after, Kept(weights, from_start, overlap, read, missing, change)
 
 
 def _step_back(
-    chunk: tuple[torch.Tensor, ...], kept: Kept, state: torch.Tensor | None, d_after: torch.Tensor | None
+    chunk: Sequence[torch.Tensor], kept: Kept, state: torch.Tensor | None, d_after: torch.Tensor | None
 ) -> tuple[tuple[torch.Tensor, ...], torch.Tensor | None]:
     """Gradients of a chunk's ``q, k, v, beta, gate``, and that of the state before it.
 
@@ -118,40 +120,40 @@ def _step_back(
         d_after: gradient of the state after the chunk, or None for zeros.
     """
     q, k, beta, d_out = chunk
-    weights, from_start, overlap, read, wanted, change = kept
+    weights, from_start, overlap, read, missing, change = kept
     d_change = torch.bmm(read.mT, d_out)
     d_k = None
     if d_after is not None:
         d_change.baddbmm_(k * _to_end(weights), d_after)
         d_k = torch.bmm(change, d_after.mT).mul_(_to_end(weights))
         written = (d_k * k).sum(-1)
-    d_right = _solved_transposed(overlap * beta, d_change)
+    # all that a change does: it is also missing less later
+    d_change = _solved_transposed(overlap * beta, d_change)
+    d_beta = (d_change * missing).sum(-1)
+    d_v = d_change.mul_(beta)
 
     d_read = torch.bmm(d_out, change.mT)
-    d_system = torch.bmm(d_right, change.mT)  # of minus the system
-    d_system.diagonal(dim1=1, dim2=2).zero_()
-    through = d_system * overlap
-    d_beta = (d_right * wanted).sum(-1).sub_(through.sum(-1))
-    d_v = d_right.mul_(beta)
-    through = torch.addcmul(d_read * read, through, beta, value=-1)
+    d_overlap = torch.bmm(d_v, change.mT)  # of minus the overlap
+    d_overlap.diagonal(dim1=1, dim2=2).zero_()
     # a gate lies on the way from j to i of all pairs j < t <= i: sums of what they carry, so that nothing cancels
-    d_gate = F.pad(through.cumsum_(-1)[:, 1:, :-1].tril().sum(1), (1, 0))
+    carried = (d_read * read).addcmul_(d_overlap, overlap, value=-1)
+    d_gate = F.pad(carried.cumsum_(-1)[:, 1:, :-1].tril().sum(1), (1, 0))
 
-    d_system.mul_(beta).mul_(weights)
+    d_overlap.mul_(weights)
     d_read.mul_(weights)
     d_q = torch.bmm(d_read, k)
     d_k = torch.bmm(d_read.mT, q) if d_k is None else d_k.baddbmm_(d_read.mT, q)
-    d_k.baddbmm_(d_system + d_system.mT, k, alpha=-1)
+    d_k.baddbmm_(d_overlap + d_overlap.mT, k, alpha=-1)
     d_state = None
     if state is not None:
-        d_reading = torch.bmm(d_out, state.mT).mul_(from_start)
-        d_held = torch.bmm(d_v, state.mT).mul_(from_start)
+        d_out, d_wanted = d_out * from_start, d_v * from_start
+        d_reading, d_held = torch.bmm(d_out, state.mT), torch.bmm(d_wanted, state.mT)
         d_q += d_reading
         d_k -= d_held
         # from the start to token i leads the way over the gates up to i
         arrived = d_reading.mul_(q).sub_(d_held.mul_(k)).sum(-1)
         d_gate += arrived.flip(1).cumsum(1).flip(1)
-        d_state = torch.bmm((q * from_start).mT, d_out).baddbmm_((k * from_start).mT, d_v, alpha=-1)
+        d_state = torch.bmm(q.mT, d_out).baddbmm_(k.mT, d_wanted, alpha=-1)
     if d_after is not None:
         d_gate[:, 1:] += written.cumsum(1)[:, :-1]
         if state is not None and d_state is not None:
