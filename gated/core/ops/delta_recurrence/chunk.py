@@ -12,7 +12,7 @@ from gated.core.ops._decay import blocks_for, chunk_decay, chunk_size, finite, i
 from gated.core.ops._op import is_fixed, needs_plain
 from gated.core.ops._products import columns_by_columns
 from gated.core.ops._recurrence import Inputs, in_segments
-from gated.core.ops.delta_recurrence.walk import Walk
+from gated.core.ops.delta_recurrence.walk import walk
 
 _GROUP = 16
 _CACHED = 2**17
@@ -31,20 +31,17 @@ def chunk(
     q, k, v, gate, beta = inputs
     assert beta is not None
     gate = torch.zeros_like(beta) if gate is None else finite(gate)
-    flat = [None if x is None else x.flatten(0, 1) for x in (q, k, v, beta, gate, state)]
     heads = v.shape[0] * v.shape[1]
     # so many at a time that what a chunk makes of them stays in the cache; a graph would get too long
     some = heads if torch.compiler.is_compiling() else _CACHED // (size * max(size, q.shape[-1], v.shape[-1]))
-    if heads <= max(some, 1):
-        output, after = Walk.apply(_plain, size, *flat)
-    else:
-        groups = zip(*(repeat(None) if x is None else x.split(max(some, 1)) for x in flat), strict=False)
-        output, after = map(torch.cat, zip(*(Walk.apply(_plain, size, *group) for group in groups), strict=True))
+    parts = [repeat(None) if x is None else x.flatten(0, 1).split(max(some, 1)) for x in (q, k, v, beta, gate, state)]
+    results = [walk(_plain, size, *part) for part in zip(*parts, strict=False)]
+    output, after = results[0] if len(results) == 1 else map(torch.cat, zip(*results, strict=True))
     return output.unflatten(0, v.shape[:2]), after.unflatten(0, v.shape[:2])
 
 
 def _walked(inputs: Inputs) -> int | None:
-    """Tokens in a chunk for :class:`Walk`, or None where the chunks go side by side."""
+    """Tokens in a chunk for :func:`walk`, or None where the chunks go side by side."""
     length, gate = inputs.q.shape[2], inputs.log_decay
     # of many small steps each would be the launch of a kernel on another device
     if inputs.q.device.type != "cpu" or needs_plain() or not is_fixed(length) or not length:
@@ -64,7 +61,7 @@ def _plain(
     gate: torch.Tensor,
     state: torch.Tensor | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What :class:`Walk` does, without the axis of heads."""
+    """What :func:`walk` does, without the axis of heads."""
     inputs = Inputs(*(x.unsqueeze(1) for x in (q, k, v, gate, beta)))
     output, after = _segment(inputs, inputs.start(None if state is None else state.unsqueeze(1)), decay_bound=None)
     return output.squeeze(1), after.squeeze(1)

@@ -39,34 +39,63 @@ class Kept(NamedTuple):
     change: torch.Tensor
 
 
-class Walk(torch.autograd.Function):
-    """``(output [N, T, V], state after the last token)``; ``plain`` is the same in operations that autograd follows."""
+def walk(
+    plain: Plain,
+    size: int,
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    beta: torch.Tensor,
+    gate: torch.Tensor,
+    state: torch.Tensor | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the output ``[N, T, V]`` and the state after the last token.
 
+    Args:
+        plain: the same function of the tensors in operations that autograd follows, for the gradient of a gradient.
+        size: tokens in a chunk.
+        q: ``[N, T, K]``, ``T`` at least one.
+        k: ``[N, T, K]``.
+        v: ``[N, T, V]``.
+        beta: ``[N, T]``.
+        gate: ``[N, T]``, finite.
+        state: ``[N, K, V]``, or None for zeros.
+    """
+    if torch.is_grad_enabled():
+        result: tuple[torch.Tensor, torch.Tensor] = _Walk.apply(plain, size, q, k, v, beta, gate, state)
+        return result
+    output, after, _ = _forward(size, (q, k, v, beta, gate), state, keep=False)
+    return output, after
+
+
+def _forward(
+    size: int, inputs: Sequence[torch.Tensor], state: torch.Tensor | None, *, keep: bool
+) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor | None]]:
+    """Output, last state, and if ``keep`` what backward needs: states before the chunks, then what else is kept."""
+    q, k, v, beta, gate = inputs
+    outputs: list[torch.Tensor] = []
+    kept: list[torch.Tensor] = []
+    states = [state]
+    for chunk in zip(*(x.split(size, 1) for x in (q, k, v, beta.unsqueeze(-1), gate)), strict=True):
+        output, state, found = _step(chunk, state)
+        outputs.append(output)
+        if keep:
+            states.append(state)
+            kept.extend(found)
+    assert state is not None
+    return torch.cat(outputs, 1), state, [*states[:-1], *kept]
+
+
+class _Walk(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        plain: Plain,
-        size: int,
-        q: torch.Tensor,
-        k: torch.Tensor,
-        v: torch.Tensor,
-        beta: torch.Tensor,
-        gate: torch.Tensor,
-        state: torch.Tensor | None,
-    ) -> Any:
-        """``q, k [N, T, K]``, ``v [N, T, V]``, ``beta, gate [N, T]``; ``size`` tokens a chunk, ``T`` at least one."""
+    def forward(ctx: Any, plain: Plain, size: int, *tensors: torch.Tensor | None) -> Any:
+        """See :func:`walk`."""
+        *inputs, state = tensors
         ctx.plain, ctx.size = plain, size
         ctx.set_materialize_grads(False)
-        outputs: list[torch.Tensor] = []
-        kept: list[torch.Tensor] = []
-        states = [state]
-        for chunk in zip(*(x.split(size, 1) for x in (q, k, v, beta.unsqueeze(-1), gate)), strict=True):
-            output, after, found = _step(chunk, states[-1])
-            outputs.append(output)
-            states.append(after)
-            kept.extend(found)
-        ctx.save_for_backward(q, k, v, beta, gate, *states[:-1], *kept)
-        return torch.cat(outputs, 1), states[-1]
+        output, after, kept = _forward(size, inputs, state, keep=True)  # type: ignore[arg-type]
+        ctx.save_for_backward(*inputs, *kept)
+        return output, after
 
     @staticmethod
     def backward(ctx: Any, d_output: torch.Tensor | None, d_state: torch.Tensor | None) -> tuple[Any, ...]:
