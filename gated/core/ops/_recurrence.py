@@ -87,7 +87,7 @@ def check_inputs(
         for x in (k, v, *(x for x in (log_decay, beta) if x is not None and x.dim() > 1)):
             torch._check(x.shape[2] == q.shape[2])
         return
-    if v.shape[1] % max(q.shape[1], 1):
+    if v.shape[1] % q.shape[1] if q.shape[1] else v.shape[1]:
         raise UserError(
             f"{op}: v has the wrong number of heads", expected=f"a multiple of H={q.shape[1]}", found=f"HV={v.shape[1]}"
         )

@@ -624,10 +624,12 @@ def test_what_is_no_tensor_or_holds_no_numbers_is_named(case: Case) -> None:
         assert "int8" in error.value.found
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.axes("H")], ids=str)
-def test_no_heads_at_all_are_refused(case: Case) -> None:
-    with pytest.raises(UserError, match="has no heads"):
-        case(case.make(7, **({"B": 1} if case.packed else {}) | {"H": 0}), "auto")
+@over("reference", "chunk", where=lambda case: case.axes("H"))
+def test_no_heads_at_all_give_nothing(case: Case, form: str) -> None:
+    """torch's own kernel kills the process."""
+    x = case.make(37, **({"B": 1} if case.packed else {}) | {"H": 0})
+    got = result(case, x, form)
+    assert not any(t.numel() for t in got.values() if t.shape in {part.shape for part in case(x, form)})
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.named("mask", "log gate")], ids=str)

@@ -20,7 +20,9 @@ def chunk(
     scale: float,
 ) -> torch.Tensor:
     """See :func:`gated.core.ops.gpsa`."""
-    return add_positional(F.scaled_dot_product_attention(q, k, v, scale=scale), v, position, gate, grid)
+    # torch's kernel divides by the number of heads
+    content = F.scaled_dot_product_attention(q, k, v, scale=scale) if q.shape[1] else v
+    return add_positional(content, v, position, gate, grid)
 
 
 def add_positional(

@@ -47,7 +47,7 @@ def chunk(
         cu_seqlens=cu_seqlens,
     )
     plain = torch.compiler.is_exporting() or needs_plain() or q.is_meta  # the first is true while compiling as well
-    if not kernel and (dropout or plain):
+    if not kernel and (dropout or plain or not q.shape[1]):
         # a graph with a length to be chosen later cannot loop over blocks, and blocks could not repeat their dropout
         return reference(
             q,
@@ -144,6 +144,8 @@ def _kernel(
 
 def _keep_weights(q: torch.Tensor, num_keys: int, dropout: float) -> bool:
     """Whether a CPU is faster with all weights at once: few keys, or dropout, for which torch keeps them too."""
+    if not q.shape[1]:  # torch's kernel divides by the number of heads
+        return True
     # an exported graph must not depend on the length it was traced with
     single = q.dtype in (torch.float32, torch.float64) and q.device.type == "cpu" and not is_exporting()
     return single and (dropout > 0 or num_keys <= _FEW_KEYS)
