@@ -72,9 +72,7 @@ class Shapes:
         return self
 
     def grid(self, grid: object, dims: Sequence[int], tokens: int) -> Shapes:
-        """Check that ``grid`` has so many sizes, whose product is the number of tokens."""
-        if not self.active:
-            return self
+        """Check that ``grid`` has so many sizes, whose product is the number of tokens; while compiling too."""
         sizes = grid if isinstance(grid, tuple | list) else ()
         whole = all(isinstance(size, int | torch.SymInt) and size >= 0 for size in sizes)
         if len(sizes) not in dims or not whole or math.prod(sizes) != tokens:

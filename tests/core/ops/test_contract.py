@@ -400,29 +400,26 @@ def test_an_item_of_a_batch_is_the_item_alone(case: Case, form: str) -> None:
     assert_same(item(0, whole, whole), alone, 1e-11)
 
 
-@over()
-def test_gradcheck(case: Case, form: str) -> None:
-    x = case.make(5, gate=lambda even: -0.1 - 0.5 * even, B=1, H=1, K=2, V=2, D=2, E=2, R=1)
+def of_few_numbers(case: Case, form: str, length: int) -> tuple[Callable[..., tuple[torch.Tensor, ...]], list[Any]]:
+    """The op as a function of the leaves that torch's checks of gradients disturb, and the leaves."""
+    x = case.make(length, gate=lambda even: -0.1 - 0.5 * even, B=1, H=1, K=2, V=2, D=2, E=2, R=1)
     names = [name for name, t in x.items() if t.is_floating_point()]
 
     def run(*leaves: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return case(x | dict(zip(names, leaves, strict=True)), form, **unchecked(case))
 
-    leaves = [x[name].clone().requires_grad_() for name in names]
-    assert torch.autograd.gradcheck(run, leaves, fast_mode=True)
+    return run, [x[name].clone().requires_grad_() for name in names]
+
+
+@over()
+def test_gradcheck(case: Case, form: str) -> None:
+    assert torch.autograd.gradcheck(*of_few_numbers(case, form, 5), fast_mode=True)
 
 
 # torch's kernel, which gpsa runs on, has no second derivative, and says so
 @over("chunk", where=lambda case: case.typical and case.op != "gpsa")
 def test_a_gradient_can_be_differentiated(case: Case, form: str) -> None:
-    x = case.make(4, gate=lambda even: -0.1 - 0.5 * even, B=1, H=1, K=2, V=2, D=2, E=2, R=1)
-    names = [name for name, t in x.items() if t.is_floating_point()]
-
-    def run(*leaves: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return case(x | dict(zip(names, leaves, strict=True)), form, **unchecked(case))
-
-    leaves = [x[name].clone().requires_grad_() for name in names]
-    assert torch.autograd.gradgradcheck(run, leaves, fast_mode=True)
+    assert torch.autograd.gradgradcheck(*of_few_numbers(case, form, 4), fast_mode=True)
 
 
 @over("reference", "chunk", where=lambda case: not case.packed)
