@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.ops import half
 from benchmarks.ops.forms import FORMS
 from benchmarks.ops.render import between_marks, of_one_op, pages, promises
 from benchmarks.ops.results import Line, Point, growth, read
 from benchmarks.ops.rows import GROWTH, ROWS, smoke
 from benchmarks.ops.timing import Call, difference, medians
 from gated.core import ops
+from gated.core.testing import with_gradients
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -54,6 +56,18 @@ def test_tables_on_the_pages_are_those_of_the_results() -> None:
 def test_every_op_has_a_row_and_every_row_a_form() -> None:
     assert {row.op for row in ROWS} == set(ops.list_ops())
     assert {(row.op, row.form) for row in (*ROWS, *GROWTH)} <= set(FORMS)
+
+
+@pytest.mark.parametrize("op", ["linear_recurrence", "delta_recurrence"])
+def test_factors_rounded_to_bf16_are_seen_in_the_error_budget(op: str) -> None:
+    torch.manual_seed(0)
+    call, tensors = half.drawn(op, heads=2, length=40)
+    bounds = half.oracle(call, tensors)
+    with half.Watched() as watched:
+        fine = with_gradients(call, tensors)
+    with half.Watched(*watched.seconds):
+        rounded = with_gradients(call, tensors)
+    assert half.budget(fine, *bounds) <= 1 < half.budget(rounded, *bounds)
 
 
 def test_a_page_without_marks_is_refused() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from itertools import repeat
 
 import torch
 import torch.nn.functional as F
@@ -12,10 +11,10 @@ from gated.core.ops._decay import blocks_for, chunk_decay, chunk_size, finite, i
 from gated.core.ops._op import is_fixed, needs_plain
 from gated.core.ops._products import columns_by_columns
 from gated.core.ops._recurrence import Inputs, in_segments
-from gated.core.ops.delta_recurrence.walk import walk
+from gated.core.ops._walk import Steps, at_once, walk
+from gated.core.ops.delta_recurrence.walk import backward, forward
 
 _GROUP = 16
-_CACHED = 2**17
 _LONGEST = 8
 """Chunks in a row of a compiled graph: each takes five seconds to compile."""
 
@@ -32,39 +31,42 @@ def chunk(
     assert beta is not None
     gate = torch.zeros_like(beta) if gate is None else finite(gate)
     heads = v.shape[0] * v.shape[1]
-    # so many at a time that what a chunk makes of them stays in the cache; a graph would get too long
-    some = heads if torch.compiler.is_compiling() else _CACHED // (size * max(size, q.shape[-1], v.shape[-1]))
-    parts = [repeat(None) if x is None else x.flatten(0, 1).split(max(some, 1)) for x in (q, k, v, beta, gate, state)]
-    results = [walk(_plain, size, *part) for part in zip(*parts, strict=False)]
-    output, after = results[0] if len(results) == 1 else map(torch.cat, zip(*results, strict=True))
-    return output.unflatten(0, v.shape[:2]), after.unflatten(0, v.shape[:2])
+    if not torch.compiler.is_compiling():  # a graph would get too long
+        heads = at_once(size * max(size, _width(inputs)))
+    return walk(_STEPS, (q, k, v, gate, beta), state, size=size, heads=heads)
 
 
 def _walked(inputs: Inputs) -> int | None:
-    """Tokens in a chunk for :func:`walk`, or None where the chunks go side by side."""
+    """Tokens in a chunk of a walk, or None where the chunks go side by side."""
     length, gate = inputs.q.shape[2], inputs.log_decay
     # of many small steps each would be the launch of a kernel on another device
     if inputs.q.device.type != "cpu" or needs_plain() or not is_fixed(length) or not length:
         return None
     if gate is not None and gate.dim() == 4:
         return None
-    width = max(inputs.q.shape[-1], inputs.v.shape[-1])
-    size = chunk_size(length, 32 if width <= 32 else 64, halves=False)
+    size = chunk_size(length, 32 if _width(inputs) <= 32 else 64, halves=False)
     return None if torch.compiler.is_compiling() and length > _LONGEST * size else size
+
+
+def _width(inputs: Inputs) -> int:
+    return max(inputs.q.shape[-1], inputs.v.shape[-1])
 
 
 def _plain(
     q: torch.Tensor,
     k: torch.Tensor,
     v: torch.Tensor,
-    beta: torch.Tensor,
     gate: torch.Tensor,
+    beta: torch.Tensor,
     state: torch.Tensor | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What :func:`walk` does, without the axis of heads."""
+    """What a walk does, of ``[N, T, ...]``."""
     inputs = Inputs(*(x.unsqueeze(1) for x in (q, k, v, gate, beta)))
     output, after = _segment(inputs, inputs.start(None if state is None else state.unsqueeze(1)), decay_bound=None)
     return output.squeeze(1), after.squeeze(1)
+
+
+_STEPS = Steps(forward, backward, _plain)
 
 
 def _segment(inputs: Inputs, state: torch.Tensor, *, decay_bound: float | None) -> tuple[torch.Tensor, torch.Tensor]:

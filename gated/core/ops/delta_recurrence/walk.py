@@ -1,22 +1,13 @@
-"""One gate a head, or none: chunk after chunk with the gradient written out, so that a chunk is still in the cache.
-
-``chunk.py`` does each step for all chunks at once, and its tensors have left the processor's cache when the next step
-reads them: of a short sequence of many heads, twice the time. Here all steps of a chunk follow each other, and
-backward, where autograd would spread them out again, takes the chunks from the last to the first.
-"""
+"""One gate a head, or none: the steps of a chunk, and their gradient written out (see ``_walk.py``)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 
 from gated.core.ops._decay import segment_decay
-from gated.core.ops._op import uncast
-
-Plain = Callable[..., tuple[torch.Tensor, torch.Tensor]]
 
 
 class Kept(NamedTuple):
@@ -39,87 +30,16 @@ class Kept(NamedTuple):
     change: torch.Tensor
 
 
-def walk(
-    plain: Plain,
-    size: int,
-    q: torch.Tensor,
-    k: torch.Tensor,
-    v: torch.Tensor,
-    beta: torch.Tensor,
-    gate: torch.Tensor,
-    state: torch.Tensor | None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the output ``[N, T, V]`` and the state after the last token.
+def forward(chunk: Sequence[torch.Tensor], state: torch.Tensor | None, out: torch.Tensor) -> tuple[torch.Tensor, Kept]:
+    """Fill the output ``[N, C, V]`` of a chunk; return the state after it, and what to keep.
 
     Args:
-        plain: the same function of the tensors in operations that autograd follows, for the gradient of a gradient.
-        size: tokens in a chunk.
-        q: ``[N, T, K]``, ``T`` at least one.
-        k: ``[N, T, K]``.
-        v: ``[N, T, V]``.
-        beta: ``[N, T]``.
-        gate: ``[N, T]``, finite.
-        state: ``[N, K, V]``, or None for zeros.
+        chunk: ``q, k [N, C, K], v [N, C, V], gate, beta [N, C]``, the gate finite.
+        state: ``[N, K, V]`` before the chunk, or None for zeros.
+        out: the output.
     """
-    if torch.is_grad_enabled():
-        result: tuple[torch.Tensor, torch.Tensor] = _Walk.apply(plain, size, q, k, v, beta, gate, state)
-        return result
-    output, after, _ = _forward(size, (q, k, v, beta, gate), state, keep=False)
-    return output, after
-
-
-def _forward(
-    size: int, inputs: Sequence[torch.Tensor], state: torch.Tensor | None, *, keep: bool
-) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor | None]]:
-    """Output, last state, and if ``keep`` what backward needs: states before the chunks, then what else is kept."""
-    q, k, v, beta, gate = inputs
-    outputs: list[torch.Tensor] = []
-    kept: list[torch.Tensor] = []
-    states = [state]
-    for chunk in zip(*(x.split(size, 1) for x in (q, k, v, beta.unsqueeze(-1), gate)), strict=True):
-        output, state, found = _step(chunk, state)
-        outputs.append(output)
-        if keep:
-            states.append(state)
-            kept.extend(found)
-    assert state is not None
-    return torch.cat(outputs, 1), state, [*states[:-1], *kept]
-
-
-class _Walk(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, plain: Plain, size: int, *tensors: torch.Tensor | None) -> Any:
-        """See :func:`walk`."""
-        *inputs, state = tensors
-        ctx.plain, ctx.size = plain, size
-        ctx.set_materialize_grads(False)
-        output, after, kept = _forward(size, inputs, state, keep=True)  # type: ignore[arg-type]
-        ctx.save_for_backward(*inputs, *kept)
-        return output, after
-
-    @staticmethod
-    def backward(ctx: Any, d_output: torch.Tensor | None, d_state: torch.Tensor | None) -> tuple[Any, ...]:
-        """Chunks from the last to the first, with the gradient of the state between them."""
-        inputs, saved = ctx.saved_tensors[:5], ctx.saved_tensors[5:]
-        if torch.is_grad_enabled():  # a gradient that will itself be differentiated
-            wanted = ctx.needs_input_grad[2:]
-            return None, None, *_differentiable(ctx.plain, (*inputs, saved[0]), (d_output, d_state), wanted)
-        q, k, v, beta, _ = inputs
-        with uncast(q.device):
-            d_output = torch.zeros_like(v) if d_output is None else d_output
-            chunks = list(zip(*(x.split(ctx.size, 1) for x in (q, k, beta.unsqueeze(-1), d_output)), strict=True))
-            count, width, found = len(chunks), len(Kept._fields), []
-            for m in reversed(range(count)):
-                kept = Kept(*saved[count + m * width : count + (m + 1) * width])
-                grads, d_state = _step_back(chunks[m], kept, saved[m], d_state)
-                found.append(grads)
-            joined = [torch.cat(x, 1) for x in zip(*reversed(found), strict=True)]
-        return None, None, *joined, d_state
-
-
-def _step(chunk: Sequence[torch.Tensor], state: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor, Kept]:
-    """Output of a chunk ``q, k, v, beta [N, C, 1], gate``, the state after it, and what backward needs."""
-    q, k, v, beta, gate = chunk
+    q, k, v, gate, beta = chunk
+    beta = beta.unsqueeze(-1)
     weights = segment_decay(gate)
     from_start = gate.cumsum(-1).exp_().unsqueeze(-1)
     overlap = torch.bmm(k, k.mT).mul_(weights)
@@ -134,21 +54,30 @@ def _step(chunk: Sequence[torch.Tensor], state: torch.Tensor | None) -> tuple[to
         output.addcmul_(torch.bmm(q, state), from_start)
         # not in place: torch.compile loses the gradient of a result that was
         after = after.addcmul(state, from_start[:, -1:])
-    return output, after, Kept(weights, from_start, overlap, read, missing, change)
+    out.copy_(output)
+    return after, Kept(weights, from_start, overlap, read, missing, change)
 
 
-def _step_back(
-    chunk: Sequence[torch.Tensor], kept: Kept, state: torch.Tensor | None, d_after: torch.Tensor | None
-) -> tuple[tuple[torch.Tensor, ...], torch.Tensor | None]:
-    """Gradients of a chunk's ``q, k, v, beta, gate``, and that of the state before it.
+def backward(
+    chunk: Sequence[torch.Tensor],
+    kept: Sequence[torch.Tensor],
+    state: torch.Tensor | None,
+    d_out: torch.Tensor,
+    d_after: torch.Tensor | None,
+    d_chunk: Sequence[torch.Tensor],
+) -> torch.Tensor | None:
+    """Fill the gradients of a chunk's ``q, k, v, gate, beta``; return that of the state before it.
 
     Args:
-        chunk: ``q, k, beta [N, C, 1]`` and the gradient of the output.
-        kept: what the way forward left.
+        chunk: as :func:`forward` was given it.
+        kept: a :class:`Kept`.
         state: before the chunk, or None for zeros.
+        d_out: gradient of the output.
         d_after: gradient of the state after the chunk, or None for zeros.
+        d_chunk: the gradients.
     """
-    q, k, beta, d_out = chunk
+    q, k, _, _, beta = chunk
+    beta = beta.unsqueeze(-1)
     weights, from_start, overlap, read, missing, change = kept
     d_change = torch.bmm(read.mT, d_out)
     d_k = None
@@ -166,7 +95,8 @@ def _step_back(
     d_overlap.diagonal(dim1=1, dim2=2).zero_()
     # a gate lies on the way from j to i of all pairs j < t <= i: sums of what they carry, so that nothing cancels
     carried = (d_read * read).addcmul_(d_overlap, overlap, value=-1)
-    d_gate = F.pad(carried.cumsum_(-1)[:, 1:, :-1].tril().sum(1), (1, 0))
+    earlier = weights.new_ones(weights.shape[1:]).triu(1).expand_as(weights)
+    d_gate = torch.bmm(carried, earlier).tril_().sum(1)
 
     d_overlap.mul_(weights)
     d_read.mul_(weights)
@@ -188,7 +118,9 @@ def _step_back(
         if state is not None and d_state is not None:
             d_gate += (d_after * state).sum((1, 2)).unsqueeze(-1) * from_start[:, -1]
             d_state.addcmul_(d_after, from_start[:, -1:])
-    return (d_q, d_k, d_v, d_beta, d_gate), d_state
+    for target, grad in zip(d_chunk, (d_q, d_k, d_v, d_gate, d_beta), strict=True):
+        target.copy_(grad)
+    return d_state
 
 
 def _to_end(weights: torch.Tensor) -> torch.Tensor:
@@ -206,17 +138,3 @@ def _solved(system: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
 def _solved_transposed(system: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """``(1 + tril(system, -1))^-T right``."""
     return torch.linalg.solve_triangular(system, right.mT, upper=False, left=False, unitriangular=True).mT
-
-
-def _differentiable(
-    plain: Plain,
-    inputs: tuple[torch.Tensor | None, ...],
-    grads: tuple[torch.Tensor | None, torch.Tensor | None],
-    needed: tuple[bool, ...],
-) -> list[torch.Tensor | None]:
-    """Gradients of ``inputs`` by autograd through ``plain``."""
-    reached = [(result, grad) for result, grad in zip(plain(*inputs), grads, strict=True) if grad is not None]
-    wanted = [x for x, need in zip(inputs, needed, strict=True) if need and x is not None]
-    results, carried = zip(*reached, strict=True)
-    found = iter(torch.autograd.grad(results, wanted, carried, create_graph=True, allow_unused=True))
-    return [next(found) if need else None for need in needed]

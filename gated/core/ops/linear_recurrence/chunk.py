@@ -7,15 +7,68 @@ from functools import partial
 import torch
 
 from gated.core.ops._decay import chunk_decay, chunk_size, finite, in_chunks, leading, scan_states
+from gated.core.ops._decay_centred import block_size
+from gated.core.ops._op import needs_plain
 from gated.core.ops._products import columns_by_columns
 from gated.core.ops._recurrence import Inputs, in_segments
+from gated.core.ops._walk import Steps, at_once, walk
+from gated.core.ops.linear_recurrence import midpoint
+
+_SMALLEST, _LARGEST = 8, 16
+"""Tokens in a chunk of a walk: of smaller ones the states cost more than they save, and the sums over larger ones lose
+digits of the gates' gradients."""
 
 
 def chunk(
     inputs: Inputs, state: torch.Tensor | None, *, decay_bound: float | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """See :func:`gated.core.ops.linear_recurrence`."""
-    return in_segments(partial(_segment, decay_bound=decay_bound), inputs.wide(), inputs.start(state))
+    inputs = inputs.wide()
+    q, k, v, gate, _ = inputs
+    size = _walked(inputs, decay_bound)
+    if size is None or gate is None:
+        return in_segments(partial(_segment, decay_bound=decay_bound), inputs, inputs.start(state))
+    steps = Steps(
+        partial(midpoint.forward, size),
+        partial(midpoint.backward, size),
+        partial(_plain, decay_bound=decay_bound),
+        multiple=size,
+    )
+    width = max(q.shape[-1], v.shape[-1])
+    heads = min(at_once(width * width), q.shape[0] * q.shape[1])
+    return walk(steps, (q, k, v, gate), state, size=size * at_once(heads * size * width), heads=heads)
+
+
+def _walked(inputs: Inputs, decay_bound: float | None) -> int | None:
+    """Tokens in a chunk of :mod:`midpoint`, or None where the chunks of the whole sequence go side by side."""
+    length, gate = inputs.q.shape[2], inputs.log_decay
+    if gate is None or gate.dim() != 4 or inputs.q.device.type != "cpu" or not length:
+        return None
+    # many small steps would make a long graph
+    if needs_plain() or torch.compiler.is_compiling():
+        return None
+    size = block_size(decay_bound, _LARGEST)
+    if size < _SMALLEST:
+        return None
+    while size > 2 and size // 2 >= length:
+        size //= 2
+    return size
+
+
+def _plain(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    gate: torch.Tensor,
+    state: torch.Tensor | None,
+    *,
+    decay_bound: float | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a walk does, of ``[N, T, ...]``."""
+    inputs = Inputs(q.unsqueeze(1), k.unsqueeze(1), v.unsqueeze(1), gate.unsqueeze(1), None)
+    start = inputs.start(None if state is None else state.unsqueeze(1))
+    output, after = _segment(inputs, start, decay_bound=decay_bound)
+    return output.squeeze(1), after.squeeze(1)
 
 
 def _segment(inputs: Inputs, state: torch.Tensor, *, decay_bound: float | None) -> tuple[torch.Tensor, torch.Tensor]:
