@@ -31,7 +31,7 @@ def as_onnx() -> Iterator[None]:
 
 
 def linear_attention(
-    inputs: Inputs, state: torch.Tensor | None, *, decay_bound: float | None
+    inputs: Inputs, state: torch.Tensor | None, scale: float, *, decay_bound: float | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Both recurrences as one node, https://onnx.ai/onnx/operators/onnx__LinearAttention.html (in torch it is zeros).
 
@@ -56,7 +56,7 @@ def linear_attention(
             "update_rule": rule[log_decay is not None],
             "q_num_heads": heads,
             "kv_num_heads": heads,
-            "scale": 1.0,  # the queries come scaled
+            "scale": scale,
         },
         dtypes=(state.dtype, state.dtype),
         shapes=((batch, length, heads * width), state.shape),

@@ -1,7 +1,7 @@
 """What the recurrences share around their forms: result, grouped heads, padding, packing and direction.
 
-A form only ever sees the plain case: forward, equal numbers of heads, no mask, scaled queries. Queries, gates and
-states are fp32 or double, and so are keys and values unless they came in half precision.
+A form only ever sees the plain case: forward, equal numbers of heads, no mask. Queries, gates and states are fp32 or
+double, and so are keys and values unless they came in half precision.
 """
 
 from __future__ import annotations
@@ -45,6 +45,10 @@ class Inputs(NamedTuple):
         """Keys and values in the dtype of the queries too."""
         return self._replace(k=self.k.to(self.q.dtype), v=self.v.to(self.q.dtype))
 
+    def scaled(self, scale: float) -> Inputs:
+        """Queries times ``scale``."""
+        return self._replace(q=self.q * scale)
+
     def start(self, state: torch.Tensor | None) -> torch.Tensor:
         """``state``, or one of zeros ``[B, N, K, V]``."""
         if state is not None:
@@ -53,8 +57,9 @@ class Inputs(NamedTuple):
         return self.q.new_zeros(batch, heads, width, self.v.shape[-1])
 
 
-Form: TypeAlias = Callable[[Inputs, torch.Tensor | None], tuple[torch.Tensor, torch.Tensor]]
-"""``(inputs, initial state [B, N, K, V] or None for zeros) -> (output [B, N, T, V], final state)``, forward in time."""
+Form: TypeAlias = Callable[[Inputs, torch.Tensor | None, float], tuple[torch.Tensor, torch.Tensor]]
+"""``(inputs, initial state [B, N, K, V] or None for zeros, factor on the queries)`` to ``(output [B, N, T, V], final
+state)``, forward in time."""
 
 
 def check_inputs(
@@ -62,6 +67,7 @@ def check_inputs(
     inputs: Inputs,
     *,
     decay_bound: float | None,
+    scale: float | None,
     direction: Direction,
     mask: torch.Tensor | None,
     cu_seqlens: torch.Tensor | None,
@@ -77,6 +83,13 @@ def check_inputs(
     shapes = Shapes(op).check("q", q, "B H T K").check("k", k, "B H T K").check("v", v, "B HV T V")
     if direction not in DIRECTIONS:
         raise UserError(f"{op}: unknown direction {direction!r}", hint=did_you_mean(str(direction), DIRECTIONS))
+    if isinstance(scale, torch.Tensor):
+        raise UserError(
+            f"{op}: scale must be a number",
+            expected="a float",
+            found="a tensor",
+            hint="multiply q by it, and pass scale=1.0",
+        )
     if not shapes.active:
         if cu_seqlens is not None and is_exporting():
             raise UserError(
@@ -164,11 +177,11 @@ def run(
         inputs, mask = _unpack(inputs, cu_seqlens)
         valid = mask
     inputs = _even_heads(inputs, mask)
-    inputs = inputs._replace(q=inputs.q * (max(inputs.q.shape[-1], 1) ** -0.5 if scale is None else scale))
+    scale = max(inputs.q.shape[-1], 1) ** -0.5 if scale is None else scale
     start = None if initial_state is None else initial_state.to(inputs.q.dtype)
     # autocast would put the state into half precision
     with uncast(device):
-        output, state = _directed(form, inputs, start, direction)
+        output, state = _directed(form, inputs, start, scale, direction)
     if mask is not None:
         output = output.masked_fill(~mask[:, None, :, None], 0.0)
     if valid is not None:
@@ -181,7 +194,9 @@ SEGMENT = 2**18
 in blocks that the allocator keeps (beyond, the system spends half of the time on mapping memory)."""
 
 
-def in_segments(form: Form, inputs: Inputs, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def in_segments(
+    form: Callable[[Inputs, torch.Tensor], tuple[torch.Tensor, torch.Tensor]], inputs: Inputs, state: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Run ``form`` on one stretch of time after the other, which bounds the size of what it makes on its way."""
     batch, heads, length, width = inputs.q.shape
     size = max(256, SEGMENT // max(1, batch * heads * max(width, inputs.v.shape[-1])) // 64 * 64)
@@ -197,24 +212,24 @@ def in_segments(form: Form, inputs: Inputs, state: torch.Tensor) -> tuple[torch.
 
 
 def _directed(
-    form: Form, inputs: Inputs, state: torch.Tensor | None, direction: Direction
+    form: Form, inputs: Inputs, state: torch.Tensor | None, scale: float, direction: Direction
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     if direction == "forward":
-        return form(inputs, state)
+        return form(inputs, state, scale)
     if direction == "both":
-        halves = [_directed(form, inputs, state, half)[0] for half in DIRECTIONS[:2]]
+        halves = [_directed(form, inputs, state, scale, half)[0] for half in DIRECTIONS[:2]]
         # the own token is in both
-        q, k, v, _, _ = inputs.wide()
+        q, k, v, _, _ = inputs.wide().scaled(scale)
         own = (q * k).sum(-1, keepdim=True) * v
         return halves[0] + halves[1] - own, state
     flipped = Inputs(*(None if x is None else x.flip(2) for x in inputs))  # type: ignore[arg-type]
     gate = flipped.log_decay
     if gate is None:
-        output, state = form(flipped, state)
+        output, state = form(flipped, state, scale)
     else:
         # between t and t + 1 lies the gate of t + 1 in either direction, so the mirrored scan has it one step earlier
         shifted = torch.cat((torch.zeros_like(gate[:, :, :1]), gate), 2)[:, :, :-1]
-        output, state = form(flipped._replace(log_decay=shifted), state)
+        output, state = form(flipped._replace(log_decay=shifted), state, scale)
         # what a caller hands to the sequence on the left has passed the gate of this one's first token
         edge = torch.exp(gate[:, :, -1:].sum(2))
         state = state * (edge[..., None, None] if edge.dim() == 2 else edge[..., None])

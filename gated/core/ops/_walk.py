@@ -8,6 +8,7 @@ and backward, where autograd would spread them out again, takes the pieces from 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -27,17 +28,17 @@ class Steps(NamedTuple):
     """What an op does with a piece of time; tensors of it are ``[N, C, ...]``, states ``[N, K, V]`` or None for zeros.
 
     Attributes:
-        forward: ``(inputs, state before, output) -> (state after, what backward needs)``: fills ``output``, and keeps
-            as many tensors of every piece.
-        backward: ``(inputs, kept, state before, d_output, d_state after or None, d_inputs) -> d_state before``: fills
-            ``d_inputs``, may change ``d_state``, and returns None exactly where the state before is.
-        plain: ``(*whole inputs, initial state) -> (output, last state)`` in operations that autograd follows, for the
-            gradient of a gradient.
+        forward: ``(scale, inputs, state before, output) -> (state after, what backward needs)``: fills ``output``, and
+            keeps as many tensors of every piece.
+        backward: ``(scale, inputs, kept, state before, d_output, d_state after or None, d_inputs) -> d_state before``:
+            fills ``d_inputs``, may change ``d_state``, and returns None exactly where the state before is.
+        plain: ``(scale, *whole inputs, initial state) -> (output, last state)`` in operations that autograd follows,
+            for the gradient of a gradient.
         multiple: a piece has a multiple of so many tokens; zeros are appended to the last.
     """
 
-    forward: Callable[[Tensors, Maybe, torch.Tensor], tuple[torch.Tensor, Tensors]]
-    backward: Callable[[Tensors, Tensors, Maybe, torch.Tensor, Maybe, Tensors], Maybe]
+    forward: Callable[[float, Tensors, Maybe, torch.Tensor], tuple[torch.Tensor, Tensors]]
+    backward: Callable[[float, Tensors, Tensors, Maybe, torch.Tensor, Maybe, Tensors], Maybe]
     plain: Callable[..., Pair]
     multiple: int = 1
 
@@ -47,37 +48,38 @@ def at_once(elements: int) -> int:
     return max(1, _CACHED // max(1, elements))
 
 
-def walk(steps: Steps, inputs: Tensors, state: Maybe, *, size: int, heads: int) -> Pair:
+def walk(steps: Steps, inputs: Tensors, state: Maybe, scale: float, *, size: int, heads: int) -> Pair:
     """Return the output ``[B, N, T, V]`` and the state after the last token ``[B, N, K, V]``.
 
     Args:
         steps: of the op.
         inputs: tensors ``[B, N, T, ...]``, ``T`` at least one, the values ``[B, N, T, V]`` the third.
         state: ``[B, N, K, V]``, or None for zeros.
+        scale: factor on the queries, for products to take along: a pass of its own would be read from memory.
         size: tokens in a piece.
         heads: how many of the ``B N`` to take at a time.
     """
     batch = inputs[0].shape[:2]
     flat = [None if x is None else x.flatten(0, 1) for x in (*inputs, state)]
     if batch.numel() <= heads:  # not a split into one: its gradient would be a copy
-        output, after = _walk(steps, size, flat)
+        output, after = _walk(steps, scale, size, flat)
     else:
         groups = [[None] * -(-batch.numel() // heads) if x is None else x.split(heads) for x in flat]
-        results = [_walk(steps, size, group) for group in zip(*groups, strict=True)]
+        results = [_walk(steps, scale, size, group) for group in zip(*groups, strict=True)]
         output, after = map(torch.cat, zip(*results, strict=True))
     return output.unflatten(0, batch), after.unflatten(0, batch)
 
 
-def _walk(steps: Steps, size: int, tensors: Sequence[Maybe]) -> Pair:
+def _walk(steps: Steps, scale: float, size: int, tensors: Sequence[Maybe]) -> Pair:
     if torch.is_grad_enabled():
-        result: Pair = _Walk.apply(steps, size, *tensors)
+        result: Pair = _Walk.apply(steps, scale, size, *tensors)
         return result
-    output, after, _ = _forward(steps, size, tensors, keep=False)
+    output, after, _ = _forward(steps, scale, size, tensors, keep=False)
     return output, after
 
 
 def _forward(
-    steps: Steps, size: int, tensors: Sequence[Maybe], *, keep: bool
+    steps: Steps, scale: float, size: int, tensors: Sequence[Maybe], *, keep: bool
 ) -> tuple[torch.Tensor, torch.Tensor, list[Maybe]]:
     """Output, last state, and if ``keep`` what backward needs: states before the pieces, then what else is kept."""
     *inputs, state = tensors
@@ -86,7 +88,7 @@ def _forward(
     states = [state]
     for *piece, target in zip(*_pieces(inputs, size), outputs, strict=True):
         given, (out,) = _padded(piece, steps.multiple), _padded([target], steps.multiple)
-        state, found = steps.forward(given, state, out)
+        state, found = steps.forward(scale, given, state, out)
         _fill([target], [out])
         if keep:
             states.append(state)
@@ -97,11 +99,11 @@ def _forward(
 
 class _Walk(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, steps: Steps, size: int, *tensors: Maybe) -> Any:
+    def forward(ctx: Any, steps: Steps, scale: float, size: int, *tensors: Maybe) -> Any:
         """See :func:`walk`."""
-        ctx.steps, ctx.size, ctx.inputs = steps, size, len(tensors) - 1
+        ctx.steps, ctx.scale, ctx.size, ctx.inputs = steps, scale, size, len(tensors) - 1
         ctx.set_materialize_grads(False)
-        output, after, kept = _forward(steps, size, tensors, keep=True)
+        output, after, kept = _forward(steps, scale, size, tensors, keep=True)
         ctx.save_for_backward(*tensors[:-1], *kept)
         return output, after
 
@@ -110,8 +112,8 @@ class _Walk(torch.autograd.Function):
         """Pieces from the last to the first, with the gradient of the state between them."""
         steps, inputs, saved = ctx.steps, ctx.saved_tensors[: ctx.inputs], ctx.saved_tensors[ctx.inputs :]
         if torch.is_grad_enabled():  # a gradient that will itself be differentiated
-            wanted = ctx.needs_input_grad[2:]
-            return None, None, *_differentiable(steps.plain, (*inputs, saved[0]), (d_output, d_state), wanted)
+            wanted, plain = ctx.needs_input_grad[3:], partial(steps.plain, ctx.scale)
+            return None, None, None, *_differentiable(plain, (*inputs, saved[0]), (d_output, d_state), wanted)
         with uncast(inputs[0].device):
             d_output = torch.zeros_like(inputs[2]) if d_output is None else d_output
             d_state = None if d_state is None else d_state.clone()
@@ -123,9 +125,9 @@ class _Walk(torch.autograd.Function):
                 d_out, *piece = _padded(pieces[m], steps.multiple)
                 targets = [room[1][m] for room in rooms]
                 d_piece, found = _padded(targets, steps.multiple), kept[m * each : (m + 1) * each]
-                d_state = steps.backward(piece, found, states[m], d_out, d_state, d_piece)
+                d_state = steps.backward(ctx.scale, piece, found, states[m], d_out, d_state, d_piece)
                 _fill(targets, d_piece)
-        return None, None, *(_whole(*room) for room in rooms), d_state
+        return None, None, None, *(_whole(*room) for room in rooms), d_state
 
 
 def _pieces(tensors: Iterable[Maybe], size: int) -> list[Tensors]:

@@ -196,6 +196,7 @@ def _linear() -> list[Case]:
         case("head", "B H T", typical=True),
         case("channel", "B H T K"),
         case("bounded", "B H T K", decay_bound=-1.0),
+        case("bounded-low", "B H T K", decay_bound=-20.0),
         case("head-reverse", "B H T", direction="reverse"),
         case("bounded-reverse", "B H T K", decay_bound=-5.0, direction="reverse", typical=True),
         case("none-both", direction="both"),

@@ -86,6 +86,7 @@ def test_half_precision_keeps_state_and_gates_in_fp32():
         ({"log_decay": torch.zeros(2, 2, 5, 3)}, r"log_decay has the wrong shape.*B, HV, T, K"),
         ({"log_decay": torch.full((2,), 0.5)}, r"log_decay must not grow.*largest value of 0\.5"),
         ({"log_decay": torch.full((2,), -3.0), "decay_bound": -2.0}, r"breaks the stated decay_bound.*>= -2.*-3"),
+        ({"scale": torch.tensor(0.5)}, r"scale must be a number.*a float.*a tensor"),
         ({"decay_bound": 1.0}, r"decay_bound is not a bound.*<= 0.*1\.0"),
         ({"mask": torch.ones(2, 5)}, r"mask has the wrong dtype.*torch.bool.*torch.float32"),
         ({"initial_state": torch.zeros(2, 2, 3, 4)}, r"initial_state has the wrong shape.*\[B, HV, K, V\]"),
@@ -103,11 +104,12 @@ def test_errors_name_the_argument_what_was_expected_and_what_came(change, messag
         linear_recurrence(**arguments)
 
 
-def test_backward_can_be_differentiated_where_it_is_written_by_hand():
-    """A gate bounded by -10 has blocks of 4, two levels of squares in 9 tokens."""
+@pytest.mark.parametrize("bound", [-10.0, -15.0])
+def test_backward_can_be_differentiated_where_it_is_written_by_hand(bound: float):
+    """Chunk after chunk with a bound of -10; with one of -15, blocks of 4 and two levels of squares in 16 tokens."""
     torch.manual_seed(0)
-    q, k, v = (torch.randn(1, 1, 9, 2, dtype=torch.float64, requires_grad=True) for _ in range(3))
-    gate = (-torch.rand(1, 1, 9, 2, dtype=torch.float64)).requires_grad_()
+    q, k, v = (torch.randn(1, 1, 16, 1, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    gate = (-torch.rand(1, 1, 16, 1, dtype=torch.float64)).requires_grad_()
     assert torch.autograd.gradgradcheck(
-        lambda *x: linear_recurrence(*x, decay_bound=-10.0, impl="chunk").output, (q, k, v, gate)
+        lambda *x: linear_recurrence(*x, decay_bound=bound, impl="chunk").output, (q, k, v, gate)
     )

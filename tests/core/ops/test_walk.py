@@ -19,9 +19,9 @@ def recurrence(op: str, state: bool):
         tensors["initial_state"] = draw(3, 4, WIDTH, WIDTH) - 0.5
     if op == "delta_recurrence":
         tensors |= {"beta": draw(3, 4, LENGTH), "log_decay": -draw(3, 4, LENGTH)}
-        return partial(delta_recurrence, return_state=True), tensors
+        return partial(delta_recurrence, scale=0.3, return_state=True), tensors
     tensors["log_decay"] = -5.0 * draw(3, 4, LENGTH, WIDTH)
-    return partial(linear_recurrence, decay_bound=-5.0, return_state=True), tensors
+    return partial(linear_recurrence, decay_bound=-5.0, scale=0.3, return_state=True), tensors
 
 
 @pytest.mark.parametrize("cached", [5 * WIDTH**2, 12 * 48 * WIDTH, 2**17])  # 5 heads; some chunks; all

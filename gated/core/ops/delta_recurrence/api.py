@@ -79,6 +79,7 @@ def delta_recurrence(
         OP.name,
         inputs,
         decay_bound=decay_bound,
+        scale=scale,
         direction=direction,
         mask=mask,
         cu_seqlens=cu_seqlens,

@@ -20,20 +20,20 @@ _LONGEST = 8
 
 
 def chunk(
-    inputs: Inputs, state: torch.Tensor | None, *, decay_bound: float | None
+    inputs: Inputs, state: torch.Tensor | None, scale: float, *, decay_bound: float | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """See :func:`gated.core.ops.delta_recurrence`."""
     inputs = inputs.wide()
     size = _walked(inputs)
     if size is None:
-        return in_segments(partial(_segment, decay_bound=decay_bound), inputs, inputs.start(state))
+        return in_segments(partial(_segment, decay_bound=decay_bound), inputs.scaled(scale), inputs.start(state))
     q, k, v, gate, beta = inputs
     assert beta is not None
     gate = torch.zeros_like(beta) if gate is None else finite(gate)
     heads = v.shape[0] * v.shape[1]
     if not torch.compiler.is_compiling():  # a graph would get too long
         heads = at_once(size * max(size, _width(inputs)))
-    return walk(_STEPS, (q, k, v, gate, beta), state, size=size, heads=heads)
+    return walk(_STEPS, (q, k, v, gate, beta), state, scale, size=size, heads=heads)
 
 
 def _walked(inputs: Inputs) -> int | None:
@@ -53,6 +53,7 @@ def _width(inputs: Inputs) -> int:
 
 
 def _plain(
+    scale: float,
     q: torch.Tensor,
     k: torch.Tensor,
     v: torch.Tensor,
@@ -61,7 +62,7 @@ def _plain(
     state: torch.Tensor | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What a walk does, of ``[N, T, ...]``."""
-    inputs = Inputs(*(x.unsqueeze(1) for x in (q, k, v, gate, beta)))
+    inputs = Inputs(*(x.unsqueeze(1) for x in (q, k, v, gate, beta))).scaled(scale)
     output, after = _segment(inputs, inputs.start(None if state is None else state.unsqueeze(1)), decay_bound=None)
     return output.squeeze(1), after.squeeze(1)
 

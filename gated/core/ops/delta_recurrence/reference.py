@@ -8,11 +8,11 @@ from gated.core.ops._recurrence import Inputs
 
 
 def reference(
-    inputs: Inputs, state: torch.Tensor | None, *, decay_bound: float | None
+    inputs: Inputs, state: torch.Tensor | None, scale: float, *, decay_bound: float | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """See :func:`gated.core.ops.delta_recurrence`."""
     state = inputs.start(state)
-    q, k, v, log_decay, beta = inputs.wide()
+    q, k, v, log_decay, beta = inputs.wide().scaled(scale)
     assert beta is not None
     outputs = []
     for t in range(q.shape[2]):

@@ -21,11 +21,11 @@ _BLOCK = 16
 
 
 def triton(
-    inputs: Inputs, state: torch.Tensor | None, *, decay_bound: float | None
+    inputs: Inputs, state: torch.Tensor | None, scale: float, *, decay_bound: float | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """See :func:`gated.core.ops.delta_recurrence`; per-channel gates are exact whatever their bound."""
     state = inputs.start(state)
-    q, k, v, gate, beta = (None if x is None else x.flatten(0, 1) for x in inputs)
+    q, k, v, gate, beta = (None if x is None else x.flatten(0, 1) for x in inputs.scaled(scale))
     output, final, _, _ = forward(q, k, v, beta, gate, state.flatten(0, 1))
     return output.unflatten(0, state.shape[:2]), final.unflatten(0, state.shape[:2])
 

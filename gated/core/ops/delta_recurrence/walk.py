@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 
 from gated.core.ops._decay import segment_decay
+from gated.core.ops._products import scaled_product
 
 
 class Kept(NamedTuple):
@@ -19,7 +20,6 @@ class Kept(NamedTuple):
         overlap: ``[N, C, C]``, ``k_i . k_j`` decayed, 0 on and above the diagonal.
         read: ``[N, C, C]``, ``q_i . k_j`` decayed.
         missing: ``[N, C, V]``, what the state lacks of the value when the token comes.
-        change: ``[N, C, V]``, the rows that the tokens write, ``beta`` times ``missing``.
     """
 
     weights: torch.Tensor
@@ -27,13 +27,15 @@ class Kept(NamedTuple):
     overlap: torch.Tensor
     read: torch.Tensor
     missing: torch.Tensor
-    change: torch.Tensor
 
 
-def forward(chunk: Sequence[torch.Tensor], state: torch.Tensor | None, out: torch.Tensor) -> tuple[torch.Tensor, Kept]:
+def forward(
+    scale: float, chunk: Sequence[torch.Tensor], state: torch.Tensor | None, out: torch.Tensor
+) -> tuple[torch.Tensor, Kept]:
     """Fill the output ``[N, C, V]`` of a chunk; return the state after it, and what to keep.
 
     Args:
+        scale: factor on the queries.
         chunk: ``q, k [N, C, K], v [N, C, V], gate, beta [N, C]``, the gate finite.
         state: ``[N, K, V]`` before the chunk, or None for zeros.
         out: the output.
@@ -44,21 +46,22 @@ def forward(chunk: Sequence[torch.Tensor], state: torch.Tensor | None, out: torc
     from_start = gate.cumsum(-1).exp_().unsqueeze(-1)
     overlap = torch.bmm(k, k.mT).mul_(weights)
     overlap.diagonal(dim1=1, dim2=2).zero_()
-    read = torch.bmm(q, k.mT).mul_(weights)
+    read = scaled_product(q, k.mT, scale).mul_(weights)
     wanted = v if state is None else torch.addcmul(v, torch.bmm(k, state), from_start, value=-1)
     # row i: missing_i + sum_{j<i} overlap_ij beta_j missing_j = wanted_i
     missing = _solved(overlap * beta.mT, wanted)
     change = missing * beta
     output, after = torch.bmm(read, change), torch.bmm((k * _to_end(weights)).mT, change)
     if state is not None:
-        output.addcmul_(torch.bmm(q, state), from_start)
+        output.addcmul_(torch.bmm(q, state), from_start, value=scale)
         # not in place: torch.compile loses the gradient of a result that was
         after = after.addcmul(state, from_start[:, -1:])
     out.copy_(output)
-    return after, Kept(weights, from_start, overlap, read, missing, change)
+    return after, Kept(weights, from_start, overlap, read, missing)
 
 
 def backward(
+    scale: float,
     chunk: Sequence[torch.Tensor],
     kept: Sequence[torch.Tensor],
     state: torch.Tensor | None,
@@ -69,6 +72,7 @@ def backward(
     """Fill the gradients of a chunk's ``q, k, v, gate, beta``; return that of the state before it.
 
     Args:
+        scale: factor on the queries.
         chunk: as :func:`forward` was given it.
         kept: a :class:`Kept`.
         state: before the chunk, or None for zeros.
@@ -78,7 +82,8 @@ def backward(
     """
     q, k, _, _, beta = chunk
     beta = beta.unsqueeze(-1)
-    weights, from_start, overlap, read, missing, change = kept
+    weights, from_start, overlap, read, missing = kept
+    change = missing * beta
     d_change = torch.bmm(read.mT, d_out)
     d_k = None
     if d_after is not None:
@@ -100,19 +105,19 @@ def backward(
 
     d_overlap.mul_(weights)
     d_read.mul_(weights)
-    d_q = torch.bmm(d_read, k)
-    d_k = torch.bmm(d_read.mT, q) if d_k is None else d_k.baddbmm_(d_read.mT, q)
+    d_q = scaled_product(d_read, k, scale)
+    d_k = scaled_product(d_read.mT, q, scale) if d_k is None else d_k.baddbmm_(d_read.mT, q, alpha=scale)
     d_k.baddbmm_(d_overlap + d_overlap.mT, k, alpha=-1)
     d_state = None
     if state is not None:
         d_out, d_wanted = d_out * from_start, d_v * from_start
-        d_reading, d_held = torch.bmm(d_out, state.mT), torch.bmm(d_wanted, state.mT)
+        d_reading, d_held = scaled_product(d_out, state.mT, scale), torch.bmm(d_wanted, state.mT)
         d_q += d_reading
         d_k -= d_held
         # from the start to token i leads the way over the gates up to i
         arrived = d_reading.mul_(q).sub_(d_held.mul_(k)).sum(-1)
         d_gate += arrived.flip(1).cumsum(1).flip(1)
-        d_state = torch.bmm(q.mT, d_out).baddbmm_(k.mT, d_wanted, alpha=-1)
+        d_state = scaled_product(q.mT, d_out, scale).baddbmm_(k.mT, d_wanted, alpha=-1)
     if d_after is not None:
         d_gate[:, 1:] += written.cumsum(1)[:, :-1]
         if state is not None and d_state is not None:

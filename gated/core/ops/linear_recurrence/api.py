@@ -73,6 +73,7 @@ def linear_recurrence(
         OP.name,
         inputs,
         decay_bound=decay_bound,
+        scale=scale,
         direction=direction,
         mask=mask,
         cu_seqlens=cu_seqlens,

@@ -20,14 +20,14 @@ digits of the gates' gradients."""
 
 
 def chunk(
-    inputs: Inputs, state: torch.Tensor | None, *, decay_bound: float | None
+    inputs: Inputs, state: torch.Tensor | None, scale: float, *, decay_bound: float | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """See :func:`gated.core.ops.linear_recurrence`."""
     inputs = inputs.wide()
     q, k, v, gate, _ = inputs
     size = _walked(inputs, decay_bound)
     if size is None or gate is None:
-        return in_segments(partial(_segment, decay_bound=decay_bound), inputs, inputs.start(state))
+        return in_segments(partial(_segment, decay_bound=decay_bound), inputs.scaled(scale), inputs.start(state))
     steps = Steps(
         partial(midpoint.forward, size),
         partial(midpoint.backward, size),
@@ -36,7 +36,7 @@ def chunk(
     )
     width = max(q.shape[-1], v.shape[-1])
     heads = min(at_once(width * width), q.shape[0] * q.shape[1])
-    return walk(steps, (q, k, v, gate), state, size=size * at_once(heads * size * width), heads=heads)
+    return walk(steps, (q, k, v, gate), state, scale, size=size * at_once(heads * size * width), heads=heads)
 
 
 def _walked(inputs: Inputs, decay_bound: float | None) -> int | None:
@@ -56,6 +56,7 @@ def _walked(inputs: Inputs, decay_bound: float | None) -> int | None:
 
 
 def _plain(
+    scale: float,
     q: torch.Tensor,
     k: torch.Tensor,
     v: torch.Tensor,
@@ -65,7 +66,7 @@ def _plain(
     decay_bound: float | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What a walk does, of ``[N, T, ...]``."""
-    inputs = Inputs(q.unsqueeze(1), k.unsqueeze(1), v.unsqueeze(1), gate.unsqueeze(1), None)
+    inputs = Inputs(q.unsqueeze(1), k.unsqueeze(1), v.unsqueeze(1), gate.unsqueeze(1), None).scaled(scale)
     start = inputs.start(None if state is None else state.unsqueeze(1))
     output, after = _segment(inputs, start, decay_bound=decay_bound)
     return output.squeeze(1), after.squeeze(1)

@@ -8,11 +8,11 @@ from gated.core.ops._recurrence import Inputs
 
 
 def reference(
-    inputs: Inputs, state: torch.Tensor | None, *, decay_bound: float | None
+    inputs: Inputs, state: torch.Tensor | None, scale: float, *, decay_bound: float | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """See :func:`gated.core.ops.linear_recurrence`."""
     state = inputs.start(state)
-    q, k, v, log_decay, _ = inputs.wide()
+    q, k, v, log_decay, _ = inputs.wide().scaled(scale)
     outputs = []
     for t in range(q.shape[2]):
         if log_decay is not None:

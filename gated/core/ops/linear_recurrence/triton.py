@@ -12,11 +12,11 @@ from gated.core.ops._recurrence_triton import chunk_size, gate_gradient, mix, pa
 
 
 def triton(
-    inputs: Inputs, state: torch.Tensor | None, *, decay_bound: float | None
+    inputs: Inputs, state: torch.Tensor | None, scale: float, *, decay_bound: float | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """See :func:`gated.core.ops.linear_recurrence`; per-channel gates are exact whatever their bound."""
     state = inputs.start(state)
-    q, k, v, gate, _ = (None if x is None else x.flatten(0, 1) for x in inputs)
+    q, k, v, gate, _ = (None if x is None else x.flatten(0, 1) for x in inputs.scaled(scale))
     output, final, _ = forward(q, k, v, gate, state.flatten(0, 1))
     return output.unflatten(0, state.shape[:2]), final.unflatten(0, state.shape[:2])
 
