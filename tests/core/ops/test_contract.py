@@ -629,6 +629,12 @@ def test_no_heads_at_all_give_nothing(case: Case, form: str) -> None:
     assert not any(t.numel() for t in got.values() if t.shape in {part.shape for part in case(x, form)})
 
 
+@over("chunk", axis=lambda case, form: [axis for axis in "KVD" if case.axes(axis)])
+def test_no_channels_at_all_are_no_different(case: Case, form: str, axis: str) -> None:
+    x = case.make(37, **{axis: 0})
+    assert_same(result(case, x, form), result(case, x, "reference"))
+
+
 @pytest.mark.parametrize("case", [case for case in CASES if case.named("mask", "log gate")], ids=str)
 def test_wrong_masks_and_gates_are_named(case: Case) -> None:
     x = case.make(7)

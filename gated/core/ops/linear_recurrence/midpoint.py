@@ -123,7 +123,7 @@ def backward(
             d_state = d_state.mul_(decay).baddbmm_(read, d_o, alpha=scale)
 
     # of a way that ends in the chunk the gates up to its end have a share, of one that begins there those after it
-    flat = (-1, size, row.shape[-1])
+    flat = (len(scores), size, row.shape[-1])
     near_row = d_row.mul_(start).view(flat).baddbmm_(d_scores, col.view(flat), beta=scale, alpha=scale)
     near_col, onward = scaled_product(d_scores.mT, row.view(flat), scale), d_col.mul_(end).view(flat)
     into = row.view(flat).mul_(near_row).addcmul_(near_col, col.view(flat), value=-1)
