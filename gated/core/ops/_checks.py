@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 
 import torch
 
@@ -85,8 +86,20 @@ class Shapes:
             )
         return self
 
+    def number(self, **values: object) -> Shapes:
+        """Check that options (None passes) are real numbers; a tensor is none, even of one."""
+        for argument, value in values.items():
+            if self.active and value is not None and not isinstance(value, Real):
+                raise UserError(
+                    f"{self.op}: {argument} is no number",
+                    expected="a number",
+                    found=f"{type(value).__name__} {value!r}",
+                )
+        return self
+
     def share(self, argument: str, value: float) -> Shapes:
         """Check that a probability lies between 0 and 1."""
+        self.number(**{argument: value})
         if not 0 <= value <= 1:
             raise UserError(f"{self.op}: {argument} is no probability", expected="between 0 and 1", found=f"{value}")
         return self

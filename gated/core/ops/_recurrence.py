@@ -83,13 +83,6 @@ def check_inputs(
     shapes = Shapes(op).check("q", q, "B H T K").check("k", k, "B H T K").check("v", v, "B HV T V")
     if direction not in DIRECTIONS:
         raise UserError(f"{op}: unknown direction {direction!r}", hint=did_you_mean(str(direction), DIRECTIONS))
-    if isinstance(scale, torch.Tensor):
-        raise UserError(
-            f"{op}: scale must be a number",
-            expected="a float",
-            found="a tensor",
-            hint="multiply q by it, and pass scale=1.0",
-        )
     if not shapes.active:
         if cu_seqlens is not None and is_exporting():
             raise UserError(
@@ -104,7 +97,7 @@ def check_inputs(
         raise UserError(
             f"{op}: v has the wrong number of heads", expected=f"a multiple of H={q.shape[1]}", found=f"HV={v.shape[1]}"
         )
-    shapes.floating(q=q, k=k, v=v, log_decay=log_decay, beta=beta)
+    shapes.floating(q=q, k=k, v=v, log_decay=log_decay, beta=beta).number(scale=scale, decay_bound=decay_bound)
     shapes.check("beta", beta, "B HV T", "B H T").check("mask", mask, "B T").dtype("mask", mask, torch.bool)
     shapes.check("log_decay", log_decay, "B HV T K", "B H T K", "B HV T", "B H T", "HV", "H")
     if cu_seqlens is not None:

@@ -629,6 +629,16 @@ def test_no_heads_at_all_give_nothing(case: Case, form: str) -> None:
     assert not any(t.numel() for t in got.values() if t.shape in {part.shape for part in case(x, form)})
 
 
+@pytest.mark.parametrize("op", ops.list_ops())
+def test_what_is_no_number_is_named(op: str) -> None:
+    case = next(case for case in CASES if case.op == op)
+    numbers = ("int", "float", "int | None", "float | None")
+    for name, parameter in inspect.signature(getattr(ops, op)).parameters.items():
+        if parameter.annotation in numbers:
+            with pytest.raises(UserError, match=rf"{op}: {name} is no number(.|\n)*a number(.|\n)*str 'much'"):
+                case(case.make(5), "auto", **{name: "much"})
+
+
 @over("chunk", axis=lambda case, form: [axis for axis in "KVD" if case.axes(axis)])
 def test_no_channels_at_all_are_no_different(case: Case, form: str, axis: str) -> None:
     x = case.make(37, **{axis: 0})

@@ -79,6 +79,7 @@ def gated_conv(
         torch.Size([1, 12, 4])
     """
     _check(x, context, weight, bias, mixes, mix_biases, mask)
+    Shapes(OP.name).number(dilation=dilation, scale=scale)
     if grid is not None:
         Shapes(OP.name).grid(grid, (1, 2, 3), x.shape[1])
     cells = (x.shape[1],) if grid is None else tuple(grid)

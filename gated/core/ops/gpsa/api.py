@@ -55,6 +55,7 @@ def gpsa(
     shapes = Shapes(OP.name).check("q", q, "B H N D").check("k", k, "B H N D").check("v", v, "B H N E")
     shapes.check("position", position, "H 3").check("gate", gate, "H")
     shapes.floating(q=q, k=k, v=v, position=position, gate=gate).alike(q=q, k=k, v=v).grid(grid, (2,), q.shape[2])
+    shapes.number(scale=scale)
     scale = max(q.shape[-1], 1) ** -0.5 if scale is None else scale
     if impl == "auto":
         impl = "chunk"  # torch's own kernel is the fastest for content that has no option

@@ -62,7 +62,7 @@ def local_global(
     shapes.dtype("mask", mask, torch.bool)
     shapes.floating(q_local=q_local, k_local=k_local, q_global=q_global, k_global=k_global)
     shapes.alike(q_local=q_local, k_local=k_local).alike(q_global=q_global, k_global=k_global)
-    shapes.share("dropout", dropout)
+    shapes.number(group_size=group_size).share("dropout", dropout)
     if not isinstance(values, tuple | list) or not values:
         raise UserError(
             f"{OP.name}: values must hold a stream at least",

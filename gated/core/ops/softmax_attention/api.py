@@ -88,7 +88,7 @@ def softmax_attention(
         "key_mask": key_mask,
         "cu_seqlens": cu_seqlens,
     }
-    Shapes(OP.name).share("dropout", dropout)
+    Shapes(OP.name).number(clip=clip, window=window, scale=scale).share("dropout", dropout)
     check_inputs(OP.name, q, k, v, **rules, output_gate=output_gate, head_weight=head_weight, check=check)
     if key_mask is not None:
         # padding may hold what is no number, which a weight of zero would not remove
