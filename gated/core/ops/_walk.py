@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from gated.core.ops._op import uncast
+from gated.core.ops._recurrence import Inputs
 
 _CACHED = 2**17
 """Elements of a tensor that stays in the cache with those around it."""
@@ -32,14 +33,14 @@ class Steps(NamedTuple):
             keeps as many tensors of every piece.
         backward: ``(scale, inputs, kept, state before, d_output, d_state after or None, d_inputs) -> d_state before``:
             fills ``d_inputs``, may change ``d_state``, and returns None exactly where the state before is.
-        plain: ``(scale, *whole inputs, initial state) -> (output, last state)`` in operations that autograd follows,
-            for the gradient of a gradient.
+        plain: the op on whole sequences in operations that autograd follows, for the gradient of a gradient; queries
+            come scaled.
         multiple: a piece has a multiple of so many tokens; zeros are appended to the last.
     """
 
     forward: Callable[[float, Tensors, Maybe, torch.Tensor], tuple[torch.Tensor, Tensors]]
     backward: Callable[[float, Tensors, Tensors, Maybe, torch.Tensor, Maybe, Tensors], Maybe]
-    plain: Callable[..., Pair]
+    plain: Callable[[Inputs, torch.Tensor], Pair]
     multiple: int = 1
 
 
@@ -53,7 +54,7 @@ def walk(steps: Steps, inputs: Tensors, state: Maybe, scale: float, *, size: int
 
     Args:
         steps: of the op.
-        inputs: tensors ``[B, N, T, ...]``, ``T`` at least one, the values ``[B, N, T, V]`` the third.
+        inputs: ``[B, N, T, ...]``, ``T`` at least one, in the order of :class:`Inputs` and none of them None.
         state: ``[B, N, K, V]``, or None for zeros.
         scale: factor on the queries, for products to take along: a pass of its own would be read from memory.
         size: tokens in a piece.
@@ -112,8 +113,9 @@ class _Walk(torch.autograd.Function):
         """Pieces from the last to the first, with the gradient of the state between them."""
         steps, inputs, saved = ctx.steps, ctx.saved_tensors[: ctx.inputs], ctx.saved_tensors[ctx.inputs :]
         if torch.is_grad_enabled():  # a gradient that will itself be differentiated
-            wanted, plain = ctx.needs_input_grad[3:], partial(steps.plain, ctx.scale)
-            return None, None, None, *_differentiable(plain, (*inputs, saved[0]), (d_output, d_state), wanted)
+            whole = partial(_plainly, steps.plain, ctx.scale)
+            wanted = ctx.needs_input_grad[3:]
+            return None, None, None, *_differentiable(whole, (*inputs, saved[0]), (d_output, d_state), wanted)
         with uncast(inputs[0].device):
             d_output = torch.zeros_like(inputs[2]) if d_output is None else d_output
             d_state = None if d_state is None else d_state.clone()
@@ -158,14 +160,22 @@ def _fill(targets: Tensors, written: Tensors) -> None:
             target.copy_(full[:, : target.shape[1]])
 
 
+def _plainly(plain: Callable[[Inputs, torch.Tensor], Pair], scale: float, *tensors: Maybe) -> Pair:
+    """What a walk does, of ``[N, T, ...]``."""
+    *given, state = (None if x is None else x.unsqueeze(1) for x in tensors)
+    inputs = Inputs(*given, *[None] * (len(Inputs._fields) - len(given))).scaled(scale)  # type: ignore[arg-type]
+    output, after = plain(inputs, inputs.start(state))
+    return output.squeeze(1), after.squeeze(1)
+
+
 def _differentiable(
-    plain: Callable[..., Pair],
+    whole: Callable[..., Pair],
     inputs: tuple[Maybe, ...],
     grads: tuple[Maybe, Maybe],
     needed: tuple[bool, ...],
 ) -> list[Maybe]:
-    """Gradients of ``inputs`` by autograd through ``plain``."""
-    reached = [(result, grad) for result, grad in zip(plain(*inputs), grads, strict=True) if grad is not None]
+    """Gradients of ``inputs`` by autograd through ``whole``."""
+    reached = [(result, grad) for result, grad in zip(whole(*inputs), grads, strict=True) if grad is not None]
     wanted = [x for x, need in zip(inputs, needed, strict=True) if need and x is not None]
     results, carried = zip(*reached, strict=True)
     found = iter(torch.autograd.grad(results, wanted, carried, create_graph=True, allow_unused=True))

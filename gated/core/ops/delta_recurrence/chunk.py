@@ -52,19 +52,8 @@ def _width(inputs: Inputs) -> int:
     return max(inputs.q.shape[-1], inputs.v.shape[-1])
 
 
-def _plain(
-    scale: float,
-    q: torch.Tensor,
-    k: torch.Tensor,
-    v: torch.Tensor,
-    gate: torch.Tensor,
-    beta: torch.Tensor,
-    state: torch.Tensor | None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """What a walk does, of ``[N, T, ...]``."""
-    inputs = Inputs(*(x.unsqueeze(1) for x in (q, k, v, gate, beta))).scaled(scale)
-    output, after = _segment(inputs, inputs.start(None if state is None else state.unsqueeze(1)), decay_bound=None)
-    return output.squeeze(1), after.squeeze(1)
+def _plain(inputs: Inputs, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return _segment(inputs, state, decay_bound=None)
 
 
 _STEPS = Steps(forward, backward, _plain)

@@ -31,7 +31,7 @@ def chunk(
     steps = Steps(
         partial(midpoint.forward, size),
         partial(midpoint.backward, size),
-        partial(_plain, decay_bound=decay_bound),
+        partial(_segment, decay_bound=decay_bound),
         multiple=size,
     )
     width = max(q.shape[-1], v.shape[-1])
@@ -53,23 +53,6 @@ def _walked(inputs: Inputs, decay_bound: float | None) -> int | None:
     while size > 2 and size // 2 >= length:
         size //= 2
     return size
-
-
-def _plain(
-    scale: float,
-    q: torch.Tensor,
-    k: torch.Tensor,
-    v: torch.Tensor,
-    gate: torch.Tensor,
-    state: torch.Tensor | None,
-    *,
-    decay_bound: float | None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """What a walk does, of ``[N, T, ...]``."""
-    inputs = Inputs(q.unsqueeze(1), k.unsqueeze(1), v.unsqueeze(1), gate.unsqueeze(1), None).scaled(scale)
-    start = inputs.start(None if state is None else state.unsqueeze(1))
-    output, after = _segment(inputs, start, decay_bound=decay_bound)
-    return output.squeeze(1), after.squeeze(1)
 
 
 def _segment(inputs: Inputs, state: torch.Tensor, *, decay_bound: float | None) -> tuple[torch.Tensor, torch.Tensor]:
