@@ -47,7 +47,7 @@ def linear_attention(
             hint="export network.float()",
         )
     batch, heads, length, width = inputs.v.shape
-    q, k, v, log_decay, beta = (None if x is None else _packed(x.to(state.dtype)) for x in inputs)
+    q, k, v, log_decay, beta = (None if x is None else _packed(x.to(state.dtype)) for x in inputs.scaled(scale))
     rule = ("linear", "gated") if beta is None else ("delta", "gated_delta")
     output, state = torch.onnx.ops.symbolic_multi_out(
         f"{DOMAIN}::{OPERATOR}",
@@ -56,7 +56,7 @@ def linear_attention(
             "update_rule": rule[log_decay is not None],
             "q_num_heads": heads,
             "kv_num_heads": heads,
-            "scale": scale,
+            "scale": 1.0,  # the queries come scaled: the operator takes 0 for its default
         },
         dtypes=(state.dtype, state.dtype),
         shapes=((batch, length, heads * width), state.shape),

@@ -166,7 +166,8 @@ def around_the_node(*args: torch.Tensor) -> tuple[torch.Tensor, ...]:
         *recur("linear", "channel", *x, direction="reverse", initial_state=state, return_state=True),
         *recur("delta", "channel", *x, direction="reverse", mask=mask, return_state=True, scale=0.3),
         recur("linear", "head", *x, direction="both", mask=mask).output,
-        recur("delta", "constant", *x, initial_state=state, scale=1.0).output,
+        recur("delta", "constant", *x, initial_state=state, scale=1).output,
+        recur("linear", "none", *x, scale=0).output,  # the operator's own scale of 0 stands for its default
     )
 
 
@@ -177,7 +178,7 @@ def grouped(length: int, batch: int = BATCH) -> tuple[torch.Tensor, ...]:
 
 def test_directions_masks_scales_and_groups_stay_around_the_node(tmp_path: Path) -> None:
     graph = Graph(Function(around_the_node), grouped(LENGTH), tmp_path)
-    assert graph.count("LinearAttention") == 5
+    assert graph.count("LinearAttention") == 6
     assert_agree(graph(*grouped(LENGTH)), around_the_node(*grouped(LENGTH)))
 
 
