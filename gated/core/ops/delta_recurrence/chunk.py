@@ -17,6 +17,9 @@ from gated.core.ops.delta_recurrence.walk import backward, forward
 _GROUP = 16
 _LONGEST = 8
 """Chunks in a row of a compiled graph: each takes five seconds to compile."""
+_SHORT = 512
+"""Tokens up to which chunks of 48 are faster than of 64: short sequences come in large batches, whose time goes into
+products, which are fewer; of long ones a good part is spent on calls, one a step and chunk."""
 
 
 def chunk(
@@ -44,7 +47,7 @@ def _walked(inputs: Inputs) -> int | None:
         return None
     if gate is not None and gate.dim() == 4:
         return None
-    size = chunk_size(length, 32 if _width(inputs) <= 32 else 64, halves=False)
+    size = chunk_size(length, 48 if length <= _SHORT else 64, halves=False)
     return None if torch.compiler.is_compiling() and length > _LONGEST * size else size
 
 

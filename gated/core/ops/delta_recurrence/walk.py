@@ -1,4 +1,8 @@
-"""One gate a head, or none: the steps of a chunk, and their gradient written out (see ``_walk.py``)."""
+"""One gate a head, or none: the steps of a chunk, and their gradient written out (see ``_walk.py``).
+
+Sums of gates between two tokens, and sums of what leads over a gate, are differences of sums from the start of the
+chunk. Those are taken in double precision, where nothing of fp32 is lost, for it is less work than to avoid them.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,6 @@ from typing import NamedTuple
 
 import torch
 
-from gated.core.ops._decay import segment_decay
 from gated.core.ops._products import scaled_product
 
 
@@ -42,21 +45,23 @@ def forward(
     """
     q, k, v, gate, beta = chunk
     beta = beta.unsqueeze(-1)
-    weights = segment_decay(gate)
-    from_start = gate.cumsum(-1).exp_().unsqueeze(-1)
-    overlap = torch.bmm(k, k.mT).mul_(weights)
-    overlap.diagonal(dim1=1, dim2=2).zero_()
+    sums = gate.double().cumsum(-1).unsqueeze(-1)
+    # zeros above the diagonal before exp too, where sums are positive
+    weights = (sums - sums.mT).to(gate.dtype).tril_().exp_().tril_()
+    from_start = sums.to(gate.dtype).exp_()
+    overlap = torch.bmm(k, k.mT).mul_(weights).tril_(-1)
     read = scaled_product(q, k.mT, scale).mul_(weights)
     wanted = v if state is None else torch.addcmul(v, torch.bmm(k, state), from_start, value=-1)
     # row i: missing_i + sum_{j<i} overlap_ij beta_j missing_j = wanted_i
     missing = _solved(overlap * beta.mT, wanted)
     change = missing * beta
     output, after = torch.bmm(read, change), torch.bmm((k * _to_end(weights)).mT, change)
-    if state is not None:
-        output.addcmul_(torch.bmm(q, state), from_start, value=scale)
+    if state is None:
+        out.copy_(output)
+    else:
+        torch.addcmul(output, torch.bmm(q, state), from_start, value=scale, out=out)
         # not in place: torch.compile loses the gradient of a result that was
         after = after.addcmul(state, from_start[:, -1:])
-    out.copy_(output)
     return after, Kept(weights, from_start, overlap, read, missing)
 
 
@@ -81,50 +86,55 @@ def backward(
         d_chunk: the gradients.
     """
     q, k, _, _, beta = chunk
+    d_q, d_k, d_v, d_gate, d_beta = d_chunk
     beta = beta.unsqueeze(-1)
     weights, from_start, overlap, read, missing = kept
+    to_end = _to_end(weights)
     change = missing * beta
     d_change = torch.bmm(read.mT, d_out)
-    d_k = None
+    written = None
     if d_after is not None:
-        d_change.baddbmm_(k * _to_end(weights), d_after)
-        d_k = torch.bmm(change, d_after.mT).mul_(_to_end(weights))
-        written = (d_k * k).sum(-1)
+        d_change.baddbmm_(k * to_end, d_after)
+        written = torch.bmm(change, d_after.mT).mul_(to_end)
     # all that a change does: it is also missing less later
     d_change = _solved_transposed(overlap * beta, d_change)
-    d_beta = (d_change * missing).sum(-1)
-    d_v = d_change.mul_(beta)
+    d_beta.copy_((d_change * missing).sum(-1))
+    torch.mul(d_change, beta, out=d_v)
 
     d_read = torch.bmm(d_out, change.mT)
-    d_overlap = torch.bmm(d_v, change.mT)  # of minus the overlap
-    d_overlap.diagonal(dim1=1, dim2=2).zero_()
-    # a gate lies on the way from j to i of all pairs j < t <= i: sums of what they carry, so that nothing cancels
-    carried = (d_read * read).addcmul_(d_overlap, overlap, value=-1)
-    earlier = weights.new_ones(weights.shape[1:]).triu(1).expand_as(weights)
-    d_gate = torch.bmm(carried, earlier).tril_().sum(1)
+    d_overlap = torch.bmm(d_v, change.mT).tril_(-1)  # of minus the overlap
+    # a gate lies on the way from j to i of all pairs j < t <= i: of those that start before t, less those that end
+    carried = (d_read * read).addcmul_(d_overlap, overlap, value=-1).tril_(-1).double()
+    passing = carried.sum(1).sub_(carried.sum(2))
+    over_all: torch.Tensor | float = 0.0
 
-    d_overlap.mul_(weights)
     d_read.mul_(weights)
-    d_q = scaled_product(d_read, k, scale)
-    d_k = scaled_product(d_read.mT, q, scale) if d_k is None else d_k.baddbmm_(d_read.mT, q, alpha=scale)
-    d_k.baddbmm_(d_overlap + d_overlap.mT, k, alpha=-1)
+    d_keys = scaled_product(d_read.mT, q, scale)
+    d_keys.baddbmm_(d_overlap.mul_(weights) + d_overlap.mT, k, alpha=-1)
+    d_reading = scaled_product(d_read, k, scale)
     d_state = None
-    if state is not None:
+    if written is not None:
+        d_keys += written
+        passing += (written * k).sum(-1)
+    if state is None:
+        d_q.copy_(d_reading)
+        d_k.copy_(d_keys)
+    else:
         d_out, d_wanted = d_out * from_start, d_v * from_start
-        d_reading, d_held = scaled_product(d_out, state.mT, scale), torch.bmm(d_wanted, state.mT)
-        d_q += d_reading
-        d_k -= d_held
+        d_arriving, d_held = scaled_product(d_out, state.mT, scale), torch.bmm(d_wanted, state.mT)
+        torch.add(d_reading, d_arriving, out=d_q)
+        torch.sub(d_keys, d_held, out=d_k)
         # from the start to token i leads the way over the gates up to i
-        arrived = d_reading.mul_(q).sub_(d_held.mul_(k)).sum(-1)
-        d_gate += arrived.flip(1).cumsum(1).flip(1)
-        d_state = scaled_product(q.mT, d_out, scale).baddbmm_(k.mT, d_wanted, alpha=-1)
-    if d_after is not None:
-        d_gate[:, 1:] += written.cumsum(1)[:, :-1]
-        if state is not None and d_state is not None:
-            d_gate += (d_after * state).sum((1, 2)).unsqueeze(-1) * from_start[:, -1]
-            d_state.addcmul_(d_after, from_start[:, -1:])
-    for target, grad in zip(d_chunk, (d_q, d_k, d_v, d_gate, d_beta), strict=True):
-        target.copy_(grad)
+        arrived = d_arriving.mul_(q).sub_(d_held.mul_(k)).sum(-1)
+        passing -= arrived
+        over_all = arrived.double().sum(1, keepdim=True)
+        if d_after is None:
+            d_state = scaled_product(q.mT, d_out, scale)
+        else:
+            over_all += (d_after * state).sum((1, 2)).unsqueeze(-1) * from_start[:, -1]
+            d_state = (d_after * from_start[:, -1:]).baddbmm_(q.mT, d_out, alpha=scale)
+        d_state.baddbmm_(k.mT, d_wanted, alpha=-1)
+    d_gate.copy_(passing.cumsum(1).sub_(passing).add_(over_all))
     return d_state
 
 
