@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -65,9 +67,34 @@ def test_factors_rounded_to_bf16_are_seen_in_the_error_budget(op: str) -> None:
     bounds = half.oracle(call, tensors)
     with half.Watched() as watched:
         fine = with_gradients(call, tensors)
-    with half.Watched(*watched.seconds):
+    with half.Watched(*watched.lines):
         rounded = with_gradients(call, tensors)
     assert half.budget(fine, *bounds) <= 1 < half.budget(rounded, *bounds)
+
+
+@pytest.mark.parametrize("op", ["linear_recurrence", "delta_recurrence"])
+def test_products_are_left_out_where_they_are_named_and_nowhere_else(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    call, tensors = half.drawn(op, heads=2, length=40)
+    with half.Watched() as watched:
+        with_gradients(call, tensors)
+    products = Counter[str]()
+
+    def counted(product: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        def called(*args: Any, **kwargs: Any) -> torch.Tensor:
+            products["all"] += 1
+            return product(*args, **kwargs)
+
+        return called
+
+    for owner, name in ((torch, "bmm"), (torch, "baddbmm"), (torch.Tensor, "baddbmm_")):
+        monkeypatch.setattr(owner, name, counted(getattr(owner, name)))
+    found = []
+    for lines in ((), list(watched.lines)[:1], watched.lines):
+        products.clear()
+        with half.left_out(lines):
+            with_gradients(call, tensors)
+        found.append(products["all"])
+    assert found[0] > found[1] > found[2] == 0
 
 
 def test_a_page_without_marks_is_refused() -> None:
