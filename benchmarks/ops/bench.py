@@ -16,6 +16,7 @@ import platform
 import time
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from itertools import repeat
 from pathlib import Path
 
 import torch
@@ -25,7 +26,7 @@ from benchmarks.ops.memory import peak_mebibytes
 from benchmarks.ops.render import promises
 from benchmarks.ops.results import FOLDER, Fact, Line, Point, write
 from benchmarks.ops.rows import GROWTH, ROWS, Growth, Row, has_bf16_instructions, smoke
-from benchmarks.ops.timing import Spent, copy_ceiling, difference, matmul_ceiling, medians
+from benchmarks.ops.timing import Spent, copy_ceiling, difference, matmul_ceiling, medians, multiple
 from gated.engine.allocator import keep_freed_memory
 
 THREADS = 1
@@ -71,19 +72,24 @@ def measure(row: Row, matmul: float, copy: float, *, rounds: int, seconds: float
 
 
 def grow(case: Growth, *, rounds: int) -> list[Point]:
-    """Time all lengths in turn, and take the peak memory of each in a process of its own."""
-    times: list[Spent] = []
-    if case.timed:
-        calls = [FORMS[case.op, case.form].make(Size(1, 4, length, 64)) for length in case.lengths]
-        calls[0]()
-        times, _ = medians(calls, least=rounds, seconds=0.0)
-        del calls
+    """Time every length beside the shortest, and take the peak memory of each in a process of its own."""
     points = []
-    for i, length in enumerate(case.lengths):
-        total, system = (_three(1e6 * t / length) for t in times[i]) if times else ("", "")
+    for length, spent in zip(case.lengths, _times(case, rounds) if case.timed else repeat(None), strict=False):
+        total, system = (_three(1e6 * seconds / length) for seconds in spent) if spent else ("", "")
         peak = f"{peak_mebibytes(case.op, case.form, length):.1f}"
         points.append(Point(case.op, case.form, str(length), total, system, peak))
     return points
+
+
+def _times(case: Growth, rounds: int) -> list[Spent]:
+    shortest, *longer = (FORMS[case.op, case.form].make(Size(1, 4, length, 64)) for length in case.lengths)
+    shortest()
+    (unit,), _ = medians([shortest], least=rounds, seconds=1.0)
+    times = [unit]
+    for length, call in zip(case.lengths[1:], longer, strict=True):
+        ratio, system = multiple(call, shortest, length // case.lengths[0], rounds=rounds)
+        times.append(Spent(ratio * unit.total, system))
+    return times
 
 
 def machine(matmul: float, copy: float, rounds: int) -> list[Fact]:

@@ -73,6 +73,25 @@ def medians(calls: Sequence[Callable[[], object]], *, least: int, seconds: float
     return [Spent(*map(statistics.median, zip(*own, strict=True))) for own in runs], len(runs[0])
 
 
+def multiple(call: Callable[[], object], unit: Callable[[], object], count: int, *, rounds: int) -> tuple[float, float]:
+    """Return how long ``call`` takes in runs of ``unit``, and how many seconds of it the kernel takes, as medians.
+
+    Args:
+        call: a long one, as long as a slow spell of the machine may be.
+        unit: a short one.
+        count: runs of ``unit`` to compare with, two or more, half of them right before ``call`` and half right after.
+        rounds: how often.
+    """
+    ratios, system = [], []
+    for _ in range(rounds):
+        before = [_run(unit).total for _ in range(count // 2)]
+        own = _run(call)
+        after = [_run(unit).total for _ in range(count - count // 2)]
+        ratios.append(own.total / statistics.mean(before + after))
+        system.append(own.system)
+    return statistics.median(ratios), statistics.median(system)
+
+
 def _run(call: Callable[[], object]) -> Spent:
     # not the wall clock: another process on the machine must not count
     total, system = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_stime

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from benchmarks.ops.forms import FORMS
 from benchmarks.ops.render import between_marks, of_one_op, pages, promises
 from benchmarks.ops.results import Line, Point, growth, read
 from benchmarks.ops.rows import GROWTH, ROWS, smoke
-from benchmarks.ops.timing import Call, difference, medians
+from benchmarks.ops.timing import Call, difference, medians, multiple
 from gated.core import ops
 from gated.core.testing import with_gradients
 
@@ -132,6 +133,22 @@ def test_sides_take_turns_and_the_median_is_taken() -> None:
     _, rounds = medians([lambda: order.append("ours"), lambda: order.append("peer")], least=5, seconds=0.0)
     assert rounds == 5
     assert order == ["ours", "peer"] * 5
+
+
+def test_a_long_call_is_compared_with_short_ones_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, order = [0.0], []
+
+    def lasting(name: str, seconds: float) -> Callable[[], None]:
+        def call() -> None:
+            order.append(name)
+            clock[0] += seconds * (1 if len(order) < 6 else 2)  # a slow spell, which meets both
+
+        return call
+
+    monkeypatch.setattr(time, "process_time", lambda: clock[0])
+    ratio, _ = multiple(lasting("long", 8.8), lasting("short", 2.0), 4, rounds=3)
+    assert order == ["short", "short", "long", "short", "short"] * 3
+    assert ratio == pytest.approx(4.4)
 
 
 def test_a_disagreement_and_a_kept_square_are_seen() -> None:

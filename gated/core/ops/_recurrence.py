@@ -175,6 +175,8 @@ def run(
     # autocast would put the state into half precision
     with uncast(device):
         output, state = _directed(form, inputs, start, scale, direction)
+    if state is not None and state is start:  # of no tokens
+        state = state.clone()
     if mask is not None:
         output = output.masked_fill(~mask[:, None, :, None], 0.0)
     if valid is not None:

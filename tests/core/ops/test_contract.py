@@ -288,6 +288,15 @@ def test_state_carries_across_every_split(case: Case, form: str) -> None:
     assert_same(with_gradients(lambda **t: in_two(case, t, form, 16), x), result(case, x, form))
 
 
+@over(where=lambda case: case.has_state)
+def test_a_state_is_no_view_of_what_was_given_and_keeps_nothing_else_in_memory(case: Case, form: str) -> None:
+    for length in (0, 1, 20):
+        x = case.make(length, **({"B": 1} if case.packed else {}) | heads(form))
+        state = case(x, form)[1]
+        assert state.untyped_storage().data_ptr() not in {t.untyped_storage().data_ptr() for t in x.values()}
+        assert state.untyped_storage().nbytes() == state.numel() * state.itemsize
+
+
 @over(where=lambda case: case.order)
 def test_nothing_flows_against_the_order_of_time(case: Case, form: str) -> None:
     length = 33 if interpreted(form) else 300  # over more than one block of any form

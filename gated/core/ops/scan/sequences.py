@@ -83,14 +83,14 @@ def _one_way(
     if x.shape[-2] == 0:
         h = form(x, gate, constant=constant, reverse=reverse)
         count = x.shape[0] if packing is None else packing.empty.shape[0]
-        return h, h.new_zeros(count, *h.shape[1:-2], h.shape[-1]) if initial_state is None else initial_state
+        return h, h.new_zeros(count, *h.shape[1:-2], h.shape[-1]) if initial_state is None else initial_state.clone()
     if packing is not None:
         gate = gate.masked_fill(packing.ends if reverse else packing.starts, CLOSED)
     if initial_state is not None:
         arriving = initial_state if reverse else initial_state * torch.exp(_edge(log_decay, packing, last=False))
         x = _add_at_edge(x, arriving, packing, last=reverse)
     h = form(x, gate, constant=constant, reverse=reverse)
-    state = _edge(h, packing, last=not reverse)
+    state = _edge(h, packing, last=not reverse).clone()  # a view would keep all of h
     if reverse:
         state = state * torch.exp(_edge(log_decay, packing, last=False))
     if packing is not None:
