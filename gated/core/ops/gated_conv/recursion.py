@@ -83,12 +83,12 @@ def _causal(
     """Return the convolution of the real tokens as if there were no others (None without any), and what comes last."""
     batch, length, channels = context.shape
     reach = dilation * (weight.shape[1] - 1)
-    # of its own, and below too: a view would keep all of the context
-    before = context.new_zeros(batch, reach, channels) if before is None else before.clone()
+    before = context.new_zeros(batch, reach, channels) if before is None else before
     if not context.numel():
-        return None, before
+        return None, before.clone()
     if mask is None:
         context = torch.cat((before, context), 1)
+        # a view would keep all of the context
         return convolve(context, weight, padding=(0,), dilation=dilation), context[:, length:].clone()
     count = mask.sum(1, keepdim=True)
     # real tokens first, each kind in its order; no sort, for which ONNX has no word
