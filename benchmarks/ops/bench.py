@@ -71,20 +71,21 @@ def measure(row: Row, matmul: float, copy: float, *, rounds: int, seconds: float
     )
 
 
-def grow(case: Growth, *, rounds: int) -> list[Point]:
+def grow(case: Growth, *, rounds: int, seconds: float) -> list[Point]:
     """Time every length beside the shortest, and take the peak memory of each in a process of its own."""
+    times = _times(case, rounds, seconds) if case.timed else repeat(None)
     points = []
-    for length, spent in zip(case.lengths, _times(case, rounds) if case.timed else repeat(None), strict=False):
-        total, system = (_three(1e6 * seconds / length) for seconds in spent) if spent else ("", "")
+    for length, spent in zip(case.lengths, times, strict=False):
+        total, system = (_three(1e6 * each / length) for each in spent) if spent else ("", "")
         peak = f"{peak_mebibytes(case.op, case.form, length):.1f}"
         points.append(Point(case.op, case.form, str(length), total, system, peak))
     return points
 
 
-def _times(case: Growth, rounds: int) -> list[Spent]:
+def _times(case: Growth, rounds: int, seconds: float) -> list[Spent]:
     shortest, *longer = (FORMS[case.op, case.form].make(Size(1, 4, length, 64)) for length in case.lengths)
     shortest()
-    (unit,), _ = medians([shortest], least=rounds, seconds=1.0)
+    (unit,), _ = medians([shortest], least=rounds, seconds=seconds)
     times = [unit]
     for length, call in zip(case.lengths[1:], longer, strict=True):
         ratio, system = multiple(call, shortest, length // case.lengths[0], rounds=rounds)
@@ -150,7 +151,7 @@ def main() -> None:
             print(f"[{time.monotonic() - start:4.0f} s] {name}: {result}", flush=True)
     for case in grown:
         if options.only in f"{case.op}, {case.form}, growth":
-            points += grow(case, rounds=options.rounds)
+            points += grow(case, rounds=options.rounds, seconds=seconds)
             for point in points[-len(case.lengths) :]:
                 name = f"{point.op}, {point.form}, {point.length} tokens"
                 cost = f"{point.us_per_token} us a token, {point.system_us_per_token} of them the kernel; "

@@ -78,7 +78,11 @@ def _line(frame: FrameType) -> str:
 
 
 class Roundings:
-    """Of the factors of products that are left out."""
+    """Of the factors of products that are left out.
+
+    A factor is known by its place in memory. What takes the place of one that is gone is not rounded: of what could be
+    gained, rather too much is promised than too little.
+    """
 
     def __init__(self) -> None:
         self.code: CodeType | None = None

@@ -17,9 +17,9 @@ from gated.core.ops.delta_recurrence.walk import backward, forward
 _GROUP = 16
 _LONGEST = 8
 """Chunks in a row of a compiled graph: each takes five seconds to compile."""
-_SHORT = 512
-"""Tokens up to which chunks of 48 are faster than of 64: short sequences come in large batches, whose time goes into
-products, which are fewer; of long ones a good part is spent on calls, one a step and chunk."""
+_SHORT, _NARROW = 512, 32
+"""Tokens of a sequence, and channels of a head, up to which chunks of 48 are faster than of 64: they take fewer
+products, the time of large batches; long sequences of wide heads spend a good part on calls, so many a chunk."""
 
 
 def chunk(
@@ -47,7 +47,7 @@ def _walked(inputs: Inputs) -> int | None:
         return None
     if gate is not None and gate.dim() == 4:
         return None
-    size = chunk_size(length, 48 if length <= _SHORT else 64, halves=False)
+    size = chunk_size(length, 48 if length <= _SHORT or _width(inputs) <= _NARROW else 64, halves=False)
     return None if torch.compiler.is_compiling() and length > _LONGEST * size else size
 
 
